@@ -1,0 +1,335 @@
+"""The one road to the service: requests with retries, and objects by grant, sync and async."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import httpx
+import tenacity
+
+from faas import codec
+from faas.exchange import (
+    Again,
+    Parameters,
+    check_token,
+    check_url,
+    ended,
+    mounts,
+    object_headers,
+    object_url,
+    read_model,
+    read_object,
+    refused_or_again,
+    rule,
+    service_headers,
+    transport_failed,
+    trust,
+)
+from faas.models import Grant, Location, Model
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=60.0)
+_UPLOAD_PIECE_BYTES = 1024 * 1024
+
+
+class Link:
+    """A blocking connection to the service, safe to share between threads and to inherit by a fork.
+
+    All requests of ours may be sent twice, so whatever may have been lost on the way is tried again with
+    exponential backoff and full jitter; a refusal is final.
+
+    Args:
+        url: of the service, ``https://faas.example.org``.
+        token: the bearer token; sent to the service and nowhere else, grants included.
+        timeout_s: how long the service may stay silent, on top of a long poll's ``wait_s``.
+        attempts: tries for each request.
+        transport: an httpx transport in place of the network, for tests and in-process services.
+
+    Raises:
+        ConfigurationError: the URL or the token cannot be used.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        *,
+        timeout_s: float = 30,
+        attempts: int = 6,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self.url = check_url(url)
+        self._token = check_token(token)
+        self._timeout_s = timeout_s
+        self._attempts = attempts
+        self._transport = transport
+        self._connect()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r})"
+
+    def _connect(self) -> None:
+        self._process = os.getpid()
+        self._service = self._http(service_headers(self._token))
+        self._objects = self._http({})
+
+    def _http(self, headers: dict[str, str]) -> httpx.Client:
+        return httpx.Client(
+            headers=headers,
+            timeout=self._timeout_s,
+            limits=_LIMITS,
+            transport=self._transport,
+            verify=trust(),
+            mounts=None if self._transport else mounts(),
+        )
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: Model | None = None,
+        *,
+        response: type[T],
+        params: Parameters | None = None,
+        wait_s: float = 0,
+    ) -> T:
+        """Send a request, again if need be, and decode the answer.
+
+        Args:
+            method: ``GET``, ``POST``, …
+            path: below the service's URL, ``/v1/tasks``.
+            body: sent as msgpack.
+            response: the type of the answer.
+            params: the query string.
+            wait_s: how long the service was asked (in ``params`` or ``body``) to hold the answer back;
+                only lengthens the time-out.
+
+        Returns:
+            The answer.
+
+        Raises:
+            RequestRefused: the service said no; the subclass and message say why and what to do.
+            ServiceUnavailable: no sensible answer, however often it was tried.
+        """
+        content = None if body is None else codec.encode(body)
+        timeout_s = self._timeout_s + wait_s
+
+        def once() -> T:
+            answer = self._send(self._service, method, self.url + path, content, timeout_s, params=params)
+            return read_model(answer, response, self.url)
+
+        return self._repeat(once, self.url, timeout_s)
+
+    def get_object(self, grant: Grant, location: Location | None = None) -> bytes:
+        """Fetch an object, or the range of it that a location names.
+
+        Raises:
+            RequestRefused: the store said no; the grant has expired, perhaps.
+            ServiceUnavailable: the store did not answer.
+        """
+        headers = object_headers(grant, location)
+        url = object_url(self.url, grant)
+
+        def once() -> bytes:
+            return read_object(self._send(self._objects, "GET", url, None, self._timeout_s, headers), location)
+
+        return self._repeat(once, url, self._timeout_s)
+
+    def put_object(self, grant: Grant, data: bytes | Path) -> None:
+        """Store an object, from memory or from a file.
+
+        Raises:
+            RequestRefused: the store said no; the grant has expired, perhaps.
+            ServiceUnavailable: the store did not answer.
+        """
+        headers = object_headers(grant)
+        url = object_url(self.url, grant)
+
+        def once() -> None:
+            if isinstance(data, bytes):
+                self._send(self._objects, "PUT", url, data, self._timeout_s, headers)
+            else:
+                with data.open("rb") as file:
+                    self._send(self._objects, "PUT", url, file, self._timeout_s, headers)
+
+        self._repeat(once, url, self._timeout_s)
+
+    def _send(
+        self,
+        client: httpx.Client,
+        method: str,
+        url: str,
+        content: Any,
+        timeout_s: float,
+        headers: dict[str, str] | None = None,
+        params: Parameters | None = None,
+    ) -> httpx.Response:
+        try:
+            answer = client.request(
+                method, url, content=content, headers=headers, params=params, timeout=httpx.Timeout(timeout_s)
+            )
+        except (httpx.TransportError, httpx.DecodingError) as error:
+            raise transport_failed(error, url) from error
+        if not answer.is_success:
+            raise refused_or_again(answer)
+        return answer
+
+    def _repeat(self, once: Callable[[], R], url: str, timeout_s: float) -> R:
+        if self._process != os.getpid():  # forked: the parent's sockets are not ours to use
+            self._connect()
+        try:
+            return tenacity.Retrying(**rule(self._attempts, timeout_s))(once)
+        except Again as last:
+            raise ended(self.url, url, last) from last.__cause__
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._service.close()
+        self._objects.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class AsyncLink:
+    """The same as :class:`Link`, to be awaited; for one event loop.
+
+    Args:
+        url: of the service, ``https://faas.example.org``.
+        token: the bearer token; sent to the service and nowhere else, grants included.
+        timeout_s: how long the service may stay silent, on top of a long poll's ``wait_s``.
+        attempts: tries for each request.
+        transport: an httpx transport in place of the network, for tests and in-process services.
+
+    Raises:
+        ConfigurationError: the URL or the token cannot be used.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        *,
+        timeout_s: float = 30,
+        attempts: int = 6,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.url = check_url(url)
+        self._timeout_s = timeout_s
+        self._attempts = attempts
+        self._transport = transport
+        self._service = self._http(service_headers(check_token(token)))
+        self._objects = self._http({})
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r})"
+
+    def _http(self, headers: dict[str, str]) -> httpx.AsyncClient:
+        return httpx.AsyncClient(
+            headers=headers,
+            timeout=self._timeout_s,
+            limits=_LIMITS,
+            transport=self._transport,
+            verify=trust(),
+            mounts=None if self._transport else mounts(),
+        )
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        body: Model | None = None,
+        *,
+        response: type[T],
+        params: Parameters | None = None,
+        wait_s: float = 0,
+    ) -> T:
+        """Send a request, again if need be, and decode the answer; see :meth:`Link.request`."""
+        content = None if body is None else codec.encode(body)
+        timeout_s = self._timeout_s + wait_s
+
+        async def once() -> T:
+            answer = await self._send(self._service, method, self.url + path, content, timeout_s, params=params)
+            return read_model(answer, response, self.url)
+
+        return await self._repeat(once, self.url, timeout_s)
+
+    async def get_object(self, grant: Grant, location: Location | None = None) -> bytes:
+        """Fetch an object, or the range of it that a location names; see :meth:`Link.get_object`."""
+        headers = object_headers(grant, location)
+        url = object_url(self.url, grant)
+
+        async def once() -> bytes:
+            answer = await self._send(self._objects, "GET", url, None, self._timeout_s, headers)
+            return read_object(answer, location)
+
+        return await self._repeat(once, url, self._timeout_s)
+
+    async def put_object(self, grant: Grant, data: bytes | Path) -> None:
+        """Store an object, from memory or from a file; see :meth:`Link.put_object`."""
+        headers = object_headers(grant)
+        url = object_url(self.url, grant)
+        if isinstance(data, Path):  # stores refuse uploads of unstated length
+            headers["Content-Length"] = str((await asyncio.to_thread(data.stat)).st_size)
+
+        async def once() -> None:
+            content = data if isinstance(data, bytes) else _pieces(data)
+            await self._send(self._objects, "PUT", url, content, self._timeout_s, headers)
+
+        await self._repeat(once, url, self._timeout_s)
+
+    async def _send(
+        self,
+        client: httpx.AsyncClient,
+        method: str,
+        url: str,
+        content: Any,
+        timeout_s: float,
+        headers: dict[str, str] | None = None,
+        params: Parameters | None = None,
+    ) -> httpx.Response:
+        try:
+            answer = await client.request(
+                method, url, content=content, headers=headers, params=params, timeout=httpx.Timeout(timeout_s)
+            )
+        except (httpx.TransportError, httpx.DecodingError) as error:
+            raise transport_failed(error, url) from error
+        if not answer.is_success:
+            raise refused_or_again(answer)
+        return answer
+
+    async def _repeat(self, once: Callable[[], Awaitable[R]], url: str, timeout_s: float) -> R:
+        try:
+            return await tenacity.AsyncRetrying(**rule(self._attempts, timeout_s))(once)
+        except Again as last:
+            raise ended(self.url, url, last) from last.__cause__
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._service.aclose()
+        await self._objects.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+async def _pieces(path: Path) -> AsyncIterator[bytes]:
+    """A file's bytes; read off the event loop, for a busy parallel file system would stall it."""
+    with path.open("rb") as file:
+        while piece := await asyncio.to_thread(file.read, _UPLOAD_PIECE_BYTES):
+            yield piece
