@@ -37,9 +37,9 @@ def serve(
         str | None, typer.Option(help="critical, error, warning, info or debug. [default: warning]")
     ] = None,
 ) -> None:
-    """Run the service alone, in the foreground, until Ctrl-C or SIGTERM.
+    """Run the service alone, in the foreground.
 
-    Other sites' agents and all clients connect to it; nothing runs here. `faas up` starts it together with an
+    Ctrl-C or SIGTERM stops it. Other sites' agents and all clients connect to it; nothing runs here. `faas up` starts it together with an
     endpoint on this machine.
     """
     from router.settings import load_settings  # needs the service extra: `faas --help` must not
