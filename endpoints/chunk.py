@@ -1,0 +1,69 @@
+"""What the agent hands to a worker and gets back: a chunk of tasks and their reports, as msgpack."""
+
+from __future__ import annotations
+
+import msgspec
+
+from faas.models import AttemptKey, FailureKind
+
+
+class ChunkTask(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """One attempt to run. Bytes over a few hundred kilobytes come as a file in the shared run directory."""
+
+    attempt: AttemptKey
+    task_id: str
+    function_id: str
+    payload: bytes = b""
+    payload_file: str = ""
+    values: dict[str, bytes] = {}
+    """Packed values the arguments refer to, by task or object id."""
+    value_files: dict[str, str] = {}
+    """The same, as files."""
+    timeout_s: float | None = None
+
+
+class Chunk(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """Tasks of one identity and one environment, run one after the other by one worker."""
+
+    chunk_id: str
+    owner_id: str
+    tasks: list[ChunkTask]
+    run_directory: str
+    """Shared by agent and workers; holds ``code/``, ``journal/``, ``recalled/`` and ``results/``."""
+    interpreter: list[str] = []
+    """Command that starts the runner's Python; empty for the worker's own."""
+    environment: dict[str, str] = {}
+    """Environment variables set for the runner on top of the worker's."""
+
+
+class TaskReport(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """What became of one attempt in a chunk."""
+
+    attempt: AttemptKey
+    state: str
+    """``succeeded``, ``failed``, ``released`` (never started) or ``cancelled`` (recalled)."""
+    result: bytes = b""
+    """Packed value, or an encoded ``faas.models.Failure``."""
+    result_file: str = ""
+    """A large result, in ``results/`` of the run directory; ``result`` is then empty."""
+    kind: FailureKind | None = None
+    message: str = ""
+    started_at: float | None = None
+    ended_at: float | None = None
+    run_s: float | None = None
+    stdout: str = ""
+    stderr: str = ""
+
+
+class ChunkReport(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """A finished chunk, in the order of its tasks."""
+
+    chunk_id: str
+    host: str
+    worker: str
+    """``pid@host`` of the pilot's worker process."""
+    python_version: str = ""
+    """Of the runner."""
+    runner: dict[str, str] = {}
+    """What the runner said of itself: ``python``, ``platform``, ``dill``, …"""
+    tasks: list[TaskReport]

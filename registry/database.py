@@ -1,0 +1,339 @@
+"""The door to the database: transactions on SQLite (one writer, group commit) or PostgreSQL.
+
+SQLite runs in WAL mode with ``synchronous=FULL``, so an acknowledged write survives power loss.
+One thread writes; everything that waits when it comes round shares one commit, each piece of
+work behind its own savepoint. PostgreSQL gives each piece its own transaction and repeats it
+after a deadlock or a lost race for a unique key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.engine import Connection, CursorResult, Engine
+from typing_extensions import Unpack
+
+from faas.errors import ConfigurationError
+
+from .changes import Changes
+
+log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+AnyRow: TypeAlias = "sa.Row[Unpack[tuple[Any, ...]]]"
+"""A row whose columns are known to the statement, not to the type checker."""
+
+CHANNEL = "faas_changes"
+"""PostgreSQL notification channel that carries ``Changes`` between service replicas."""
+
+_NETWORK_FILESYSTEMS = {"nfs", "nfs4", "lustre", "gpfs", "cifs", "smb3", "afs", "beegfs", "ceph", "fuse.sshfs", "9p"}
+_REPEATABLE_SQLSTATES = {"40001", "40P01", "23505"}
+"""Serialization failure, deadlock, unique violation: another transaction won; look again."""
+
+
+class Transaction:
+    """A transaction in progress: runs statements and collects what others must be told."""
+
+    def __init__(self, connection: Connection, clock: Callable[[Connection], float]) -> None:
+        self.connection = connection
+        self.changes = Changes()
+        self._clock = clock
+        self._now: float | None = None
+
+    @property
+    def now(self) -> float:
+        """Seconds since the epoch by the database's clock, the same throughout the transaction."""
+        if self._now is None:
+            self._now = self._clock(self.connection)
+        return self._now
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.connection.dialect.name == "sqlite"
+
+    def execute(self, statement: sa.Executable, parameters: Any = None) -> CursorResult[Unpack[tuple[Any, ...]]]:
+        """Run one statement; a list of parameter sets runs it for each."""
+        return self.connection.execute(statement, parameters)
+
+
+class Database:
+    """Runs the functions of this package in transactions.
+
+    Args:
+        url: SQLAlchemy URL, ``sqlite:///path`` or ``postgresql+psycopg://…``.
+        on_commit: called with the ``Changes`` of every committed transaction, from a thread of the database.
+        clock: replaces the database's clock in tests.
+
+    Raises:
+        ConfigurationError: the database cannot be reached or used; the message says how to mend it.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        on_commit: Callable[[Changes], None] | None = None,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        self.url = sa.make_url(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self.on_commit = on_commit or (lambda changes: None)
+        self._clock = (lambda connection: clock()) if clock else self._database_clock
+        if self.is_sqlite:
+            _refuse_network_filesystem(Path(self.url.database or "."))
+        self._reader, self._writer = self._engines()
+        self._readers = ThreadPoolExecutor(4, thread_name_prefix="registry-read")
+        self._work: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
+        self._writers = [
+            threading.Thread(target=self._write_loop, name=f"registry-write-{number}", daemon=True)
+            for number in range(1 if self.is_sqlite else 8)
+        ]
+        self._check_reachable()
+        for writer in self._writers:
+            writer.start()
+
+    @property
+    def engine(self) -> Engine:
+        """For migrations and tests; everything else goes through ``write`` and ``read``."""
+        return self._writer
+
+    def write_soon(
+        self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> Future[T]:
+        """Queue work for a writer; the future is done once the transaction is durable (or refused)."""
+        item = _Work(lambda transaction: work(transaction, *args, **kwargs))
+        self._work.put(item)
+        return item.future
+
+    async def write(self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run ``work(transaction, …)`` in a transaction; returns once that is durable."""
+        return await asyncio.wrap_future(self.write_soon(work, *args, **kwargs))
+
+    async def read(self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run ``work(transaction, …)``, which only reads, on a consistent snapshot."""
+
+        def run() -> T:
+            with self._reader.begin() as connection:
+                return work(Transaction(connection, self._clock), *args, **kwargs)
+
+        return await asyncio.wrap_future(self._readers.submit(run))
+
+    def close(self) -> None:
+        """Finish the work queued so far, then close every connection."""
+        for _ in self._writers:
+            self._work.put(None)
+        for writer in self._writers:
+            writer.join()
+        self._readers.shutdown()
+        self._reader.dispose()
+        self._writer.dispose()
+
+    def _write_loop(self) -> None:
+        while True:
+            first = self._work.get()
+            if first is None:
+                return
+            batch = [first]
+            if self.is_sqlite:
+                closing = self._drain(batch)
+                self._commit_group(batch)
+                if closing:
+                    return
+            else:
+                self._commit_alone(first)
+
+    def _drain(self, batch: list[_Work]) -> bool:
+        """Add what else is waiting, up to a bound that keeps one commit short; True when closing."""
+        while len(batch) < 64:
+            try:
+                item = self._work.get_nowait()
+            except queue.Empty:
+                return False
+            if item is None:
+                return True
+            batch.append(item)
+        return False
+
+    def _commit_group(self, batch: list[_Work]) -> None:
+        changes = Changes()
+        try:
+            with self._writer.begin() as connection:
+                for item in batch:
+                    transaction = Transaction(connection, self._clock)
+                    try:
+                        if len(batch) == 1:
+                            item.result = item.run(transaction)
+                        else:
+                            with connection.begin_nested():
+                                item.result = item.run(transaction)
+                    except Exception as error:
+                        if len(batch) == 1:
+                            raise
+                        item.error = error
+                    else:
+                        changes.update(transaction.changes)
+        except Exception as error:
+            for item in batch:
+                item.finish(item.error or error)
+            return
+        self._tell(changes)
+        for item in batch:
+            item.finish(item.error)
+
+    def _commit_alone(self, item: _Work) -> None:
+        for tries_left in reversed(range(10)):
+            try:
+                with self._writer.begin() as connection:
+                    transaction = Transaction(connection, self._clock)
+                    item.result = item.run(transaction)
+                    if transaction.changes:
+                        connection.execute(sa.select(sa.func.pg_notify(CHANNEL, transaction.changes.to_notification())))
+            except sa.exc.DBAPIError as error:
+                if tries_left and getattr(error.orig, "sqlstate", None) in _REPEATABLE_SQLSTATES:
+                    continue
+                return item.finish(error)
+            except Exception as error:
+                return item.finish(error)
+            self._tell(transaction.changes)
+            return item.finish(None)
+
+    def _tell(self, changes: Changes) -> None:
+        if changes:
+            try:
+                self.on_commit(changes)
+            except Exception:
+                log.exception("a listener to database changes failed")
+
+    def listen(self, stop: threading.Event) -> None:
+        """Pass on changes committed by other replicas (PostgreSQL only); blocks until ``stop`` is set.
+
+        A notification can be lost with its connection: waiters recheck every few seconds anyway.
+        """
+        import psycopg
+
+        conninfo = self.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        while not stop.is_set():
+            try:
+                with psycopg.connect(conninfo, autocommit=True) as connection:
+                    connection.execute(f"LISTEN {CHANNEL}")
+                    while not stop.is_set():
+                        for notification in connection.notifies(timeout=1.0):
+                            self._tell(Changes.from_notification(notification.payload))
+            except psycopg.Error as error:
+                log.warning("lost the database's notifications, trying again: %s", error)
+                stop.wait(1.0)
+
+    def _engines(self) -> tuple[Engine, Engine]:
+        if not self.is_sqlite:
+            engine = sa.create_engine(self.url, pool_size=12, max_overflow=4, pool_pre_ping=True, json_serializer=_json)
+            return engine, engine
+        writer = sa.create_engine(self.url, poolclass=sa.pool.StaticPool, json_serializer=_json)
+        reader = sa.create_engine(self.url, pool_size=4, json_serializer=_json)
+        for engine, begin in ((writer, "BEGIN IMMEDIATE"), (reader, "BEGIN")):
+            event.listen(engine, "connect", _prepare_sqlite)
+            event.listen(engine, "begin", lambda connection, begin=begin: connection.exec_driver_sql(begin))
+        return reader, writer
+
+    def _check_reachable(self) -> None:
+        shown = self.url.render_as_string(hide_password=True)
+        try:
+            if self.is_sqlite and self.url.database:
+                Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
+            with self._writer.connect() as connection:
+                connection.execute(sa.text("SELECT 1"))
+        except (sa.exc.DBAPIError, OSError) as error:
+            reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
+            raise ConfigurationError(
+                f"The database {shown} cannot be used: {reason} Start it, or name another one with FAAS_DATABASE_URL."
+            ) from error
+
+    def _database_clock(self, connection: Connection) -> float:
+        if connection.dialect.name == "sqlite":
+            return time.time()
+        return float(connection.execute(sa.text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one())
+
+
+class _Work:
+    """One piece of work, and the future that tells its caller."""
+
+    __slots__ = ("error", "future", "result", "run")
+
+    def __init__(self, run: Callable[[Transaction], Any]) -> None:
+        self.run = run
+        self.future: Future[Any] = Future()
+        self.result: Any = None
+        self.error: Exception | None = None
+
+    def finish(self, error: Exception | None) -> None:
+        if not self.future.set_running_or_notify_cancel():
+            return
+        if error is None:
+            self.future.set_result(self.result)
+        else:
+            self.future.set_exception(error)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _prepare_sqlite(connection: Any, record: Any) -> None:
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA busy_timeout=10000")
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA cache_size=-32000")
+    cursor.execute("PRAGMA wal_autocheckpoint=4000")
+    cursor.close()
+
+
+def _refuse_network_filesystem(path: Path) -> None:
+    kind = filesystem_type(path)
+    if kind in _NETWORK_FILESYSTEMS:
+        raise ConfigurationError(
+            f"The data directory of {path} is on a network filesystem ({kind}), where SQLite's locks are not safe. "
+            "Name a local one with --data-dir, or use PostgreSQL with FAAS_DATABASE_URL."
+        )
+
+
+def filesystem_type(path: Path, mounts: Path = Path("/proc/self/mounts")) -> str:
+    """The type of the filesystem that holds ``path`` (``ext4``, ``nfs4``, …); empty if unknown."""
+    try:
+        table = mounts.read_text()
+    except OSError:
+        return ""
+    target = os.path.realpath(path)
+    best, kind = "", ""
+    for line in table.splitlines():
+        _, mount_point, mount_type, *_ = line.split(" ")
+        mount_point = mount_point.replace("\\040", " ")
+        inside = target == mount_point or target.startswith(mount_point.rstrip("/") + "/")
+        if inside and len(mount_point) >= len(best):
+            best, kind = mount_point, mount_type
+    return kind
+
+
+@contextmanager
+def opened(url: str, **options: Any) -> Iterator[Database]:
+    """A database that is closed at the end of the block."""
+    database = Database(url, **options)
+    try:
+        yield database
+    finally:
+        database.close()

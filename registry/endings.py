@@ -1,0 +1,172 @@
+"""How tasks end: cursors, recalls and dependents, all in the transaction that ends them.
+
+Each end takes the next value of its group's counter, under the lock of the group's row, which is
+held until the transaction commits. So whoever reads a group up to some cursor has seen every
+smaller one: a later commit can only carry larger values.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from faas.models import TERMINAL_STATES, Location
+
+from .database import Transaction
+from .schema import attempts, dependencies, groups, tasks
+
+_SLICE = 1_000
+
+
+@dataclass(frozen=True)
+class End:
+    """The end of a task that has not ended (the caller holds its row)."""
+
+    sequence: int
+    state: str
+    message: str = ""
+    location: Location | None = None
+    endpoint_id: str | None = None
+    started_at: float | None = None
+    charged: int | None = None
+    losses: int | None = None
+
+
+_END = (
+    sa.update(tasks)
+    .where(tasks.c.sequence == sa.bindparam("s"))
+    .values(
+        {
+            tasks.c.state: sa.bindparam("to_state"),
+            tasks.c.end_cursor: sa.bindparam("cursor"),
+            tasks.c.message: sa.bindparam("text"),
+            tasks.c.ended_at: sa.bindparam("at"),
+            tasks.c.location_object: sa.bindparam("object_id"),
+            tasks.c.location_offset: sa.bindparam("offset"),
+            tasks.c.location_bytes: sa.bindparam("size_bytes"),
+            tasks.c.endpoint_id: sa.func.coalesce(sa.bindparam("endpoint"), tasks.c.endpoint_id),
+            tasks.c.started_at: sa.func.coalesce(sa.bindparam("began"), tasks.c.started_at),
+            tasks.c.charged: sa.func.coalesce(sa.bindparam("charges"), tasks.c.charged),
+            tasks.c.losses: sa.func.coalesce(sa.bindparam("lost"), tasks.c.losses),
+        }
+    )
+)
+
+
+def finish(transaction: Transaction, ends: list[End]) -> None:
+    """End tasks, and then those that can never run because of it; wake who waits for either."""
+    while ends:
+        _end(transaction, ends)
+        ends = _settle_dependents(transaction, ends)
+
+
+def _end(transaction: Transaction, ends: list[End]) -> None:
+    group_of = {}
+    for part in _slices([end.sequence for end in ends]):
+        query = sa.select(tasks.c.sequence, tasks.c.group_id).where(tasks.c.sequence.in_(part))
+        group_of.update({row.sequence: row.group_id for row in transaction.execute(query)})
+    counters = {}
+    for group_id, count in sorted(Counter(group_of[end.sequence] for end in ends).items()):
+        last = transaction.execute(
+            sa.update(groups)
+            .where(groups.c.group_id == group_id)
+            .values(cursor=groups.c.cursor + count)
+            .returning(groups.c.cursor)
+        ).scalar_one()
+        counters[group_id] = last - count
+        transaction.changes.groups.add(group_id)
+    rows = []
+    for end in ends:
+        group_id = group_of[end.sequence]
+        counters[group_id] += 1
+        place = end.location
+        rows.append(
+            {
+                "s": end.sequence,
+                "to_state": end.state,
+                "cursor": counters[group_id],
+                "text": end.message or None,
+                "at": transaction.now,
+                "object_id": place.object_id if place else None,
+                "offset": place.offset if place else None,
+                "size_bytes": place.length_bytes if place else None,
+                "endpoint": end.endpoint_id,
+                "began": end.started_at,
+                "charges": end.charged,
+                "lost": end.losses,
+            }
+        )
+    transaction.execute(_END, rows)
+    _recall(transaction, [end.sequence for end in ends])
+
+
+def _recall(transaction: Transaction, ended: list[int]) -> None:
+    """Attempts still running for a task that has ended: their agents are to stop them."""
+    for part in _slices(ended):
+        live = sa.and_(
+            attempts.c.sequence.in_(part), attempts.c.ended_at.is_(None), attempts.c.state.in_(["leased", "started"])
+        )
+        sessions = transaction.execute(sa.select(attempts.c.session_id).where(live).distinct()).scalars().all()
+        if sessions:
+            transaction.execute(sa.update(attempts).where(live).values(state="recalled"))
+            transaction.changes.sessions.update(sessions)
+
+
+def _settle_dependents(transaction: Transaction, ends: list[End]) -> list[End]:
+    """Free the children of what succeeded; return the ends of those whose parent did not."""
+    succeeded = [end.sequence for end in ends if end.state == "succeeded"]
+    failed = {end.sequence: end for end in ends if end.state != "succeeded"}
+    freed: Counter[int] = Counter()
+    for part in _slices(succeeded):
+        query = sa.select(dependencies.c.child).where(dependencies.c.parent.in_(part))
+        freed.update(transaction.execute(query).scalars())
+    if freed:
+        _free(transaction, freed)
+    doomed: dict[int, End] = {}
+    for part in _slices(list(failed)):
+        query = (
+            sa.select(dependencies.c.parent, dependencies.c.child)
+            .join(tasks, tasks.c.sequence == dependencies.c.child)
+            .where(dependencies.c.parent.in_(part), tasks.c.state.not_in(TERMINAL_STATES))
+            .order_by(dependencies.c.child)
+            .with_for_update(of=tasks)
+        )
+        links = transaction.execute(query).all()
+        names = _task_ids(transaction, sorted({link.parent for link in links}))
+        for link in links:
+            doomed.setdefault(
+                link.child,
+                End(
+                    link.child,
+                    "dependency_failed",
+                    message=f"It depends on task {names[link.parent]}, which ended {failed[link.parent].state}.",
+                ),
+            )
+    return list(doomed.values())
+
+
+def _free(transaction: Transaction, freed: Counter[int]) -> None:
+    transaction.connection.execute(
+        sa.update(tasks)
+        .where(tasks.c.sequence == sa.bindparam("s"), tasks.c.state == "waiting")
+        .values(waiting_for=tasks.c.waiting_for - sa.bindparam("done")),
+        [{"s": sequence, "done": done} for sequence, done in sorted(freed.items())],
+    )
+    for part in _slices(sorted(freed)):
+        transaction.execute(
+            sa.update(tasks)
+            .where(tasks.c.sequence.in_(part), tasks.c.state == "waiting", tasks.c.waiting_for <= 0)
+            .values(state="queued")
+        )
+    transaction.changes.work = True
+
+
+def _task_ids(transaction: Transaction, sequences: list[int]) -> dict[int, str]:
+    query = sa.select(tasks.c.sequence, tasks.c.task_id).where(tasks.c.sequence.in_(sequences))
+    return {row.sequence: row.task_id for row in transaction.execute(query)}
+
+
+def _slices(values: list[int]) -> list[list[int]]:
+    return [values[start : start + _SLICE] for start in range(0, len(values), _SLICE)]

@@ -1,0 +1,215 @@
+"""Leases: tasks of chosen classes, first in first out, granted to a session as attempts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+import sqlalchemy as sa
+
+from faas.errors import Conflict
+from faas.models import AttemptKey
+
+from .database import Transaction
+from .endpoints import Site, all_sites, in_pool, pool_members
+from .identities import list_identities
+from .schema import attempts, classes, leases, tasks
+from .sessions import heard
+
+MAX_LEASE_BYTES = 16 * 1024 * 1024
+"""Payload bytes in one answer, roughly; at least one task is always granted."""
+
+
+@dataclass(frozen=True)
+class QueuedClass:
+    """A class with tasks waiting: what a policy chooses among."""
+
+    class_id: int
+    owner_id: str
+    function_id: str
+    priority: int
+    head: int
+    """Sequence of its first task: the smaller, the longer it waits."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """A policy's word: take up to this many tasks of this class."""
+
+    class_id: int
+    tasks: int
+
+
+@dataclass(frozen=True)
+class Granted:
+    """A task granted to a session, as its agent needs it."""
+
+    key: AttemptKey
+    task_id: str
+    owner_id: str
+    owner: str
+    function_id: str
+    payload: bytes
+    argument_object: str | None
+    objects: list[str]
+    timeout_s: float | None
+    idempotent: bool
+    losses: int
+
+
+Choose = Callable[[Site, list[QueuedClass]], list[Share]]
+"""Given the endpoint and the classes it may run, what to take, in order."""
+
+
+def lease(
+    transaction: Transaction, endpoint_id: str, session_id: str, number: int, max_tasks: int, choose: Choose
+) -> list[Granted]:
+    """Grant work to a session; the same number again gets the same answer.
+
+    Raises:
+        Conflict: the session is over, or the number is older than the last one answered.
+    """
+    heard(transaction, endpoint_id, session_id)
+    before = transaction.execute(
+        sa.select(leases.c.number, leases.c.attempts)
+        .where(leases.c.session_id == session_id)
+        .order_by(leases.c.number.desc())
+        .limit(1)
+        .with_for_update()
+    ).first()
+    if before is not None and before.number >= number:
+        if before.number > number:
+            raise Conflict(f"Lease {number} was answered long ago; the last one is {before.number}.", field="number")
+        return _granted(transaction, [AttemptKey(*key) for key in msgspec.msgpack.decode(before.attempts)])
+    here = all_sites(transaction)[endpoint_id]
+    keys: list[AttemptKey] = []
+    room_bytes = MAX_LEASE_BYTES
+    for share in choose(here, eligible(transaction, here)):
+        count = min(share.tasks, max_tasks - len(keys))
+        if count <= 0 or room_bytes <= 0:
+            continue
+        taken, used_bytes = _take(transaction, share.class_id, count, room_bytes)
+        keys += taken
+        room_bytes -= used_bytes
+    if keys:
+        _record(transaction, endpoint_id, session_id, number, keys)
+    return _granted(transaction, keys)
+
+
+def eligible(transaction: Transaction, here: Site) -> list[QueuedClass]:
+    """The classes with queued tasks that this endpoint may run."""
+    head = (
+        sa.select(sa.func.min(tasks.c.sequence))
+        .where(tasks.c.class_id == classes.c.class_id, tasks.c.state == "queued")
+        .scalar_subquery()
+        .label("head")
+    )
+    rows = transaction.execute(sa.select(classes, head)).all()
+    waiting = [row for row in rows if row.head is not None]
+    if not waiting:
+        return []
+    pools = pool_members(transaction) if any(row.target_kind == "pool" for row in waiting) else {}
+    names = list_identities(transaction) if any(row.owner_id != here.owner_id for row in waiting) else {}
+    found = []
+    for row in waiting:
+        if row.target_kind == "endpoint" and row.target != here.endpoint_id:
+            continue
+        if row.target_kind == "pool":
+            pool = pools.get((row.owner_id, row.target))
+            if pool is None or not in_pool(here, pool):
+                continue
+        if here.allows(row.owner_id, names.get(row.owner_id, ""), row.function_id):
+            found.append(QueuedClass(row.class_id, row.owner_id, row.function_id, row.priority, row.head))
+    return found
+
+
+def count_queued(transaction: Transaction) -> dict[int, int]:
+    """Class ids to how many of their tasks are queued."""
+    query = sa.select(tasks.c.class_id, sa.func.count()).where(tasks.c.state == "queued").group_by(tasks.c.class_id)
+    return {row[0]: row[1] for row in transaction.execute(query)}
+
+
+def _take(transaction: Transaction, class_id: int, count: int, room_bytes: int) -> tuple[list[AttemptKey], int]:
+    query = (
+        sa.select(tasks.c.sequence, tasks.c.attempts, sa.func.length(tasks.c.payload).label("size_bytes"))
+        .where(tasks.c.class_id == class_id, tasks.c.state == "queued")
+        .order_by(tasks.c.sequence)
+        .limit(count)
+        .with_for_update(skip_locked=True)
+    )
+    keys: list[AttemptKey] = []
+    used_bytes = 0
+    for row in transaction.execute(query):
+        if keys and used_bytes + row.size_bytes > room_bytes:
+            break
+        keys.append(AttemptKey(row.sequence, row.attempts + 1))
+        used_bytes += row.size_bytes
+    return keys, used_bytes
+
+
+def _record(transaction: Transaction, endpoint_id: str, session_id: str, number: int, keys: list[AttemptKey]) -> None:
+    transaction.execute(
+        sa.insert(attempts),
+        [
+            {
+                "sequence": key.sequence,
+                "number": key.number,
+                "endpoint_id": endpoint_id,
+                "session_id": session_id,
+                "lease_number": number,
+                "state": "leased",
+                "leased_at": transaction.now,
+            }
+            for key in keys
+        ],
+    )
+    for start in range(0, len(keys), 1000):
+        part = [key.sequence for key in keys[start : start + 1000]]
+        transaction.execute(
+            sa.update(tasks)
+            .where(tasks.c.sequence.in_(part))
+            .values(state="leased", attempts=tasks.c.attempts + 1, endpoint_id=endpoint_id)
+        )
+    transaction.execute(sa.delete(leases).where(leases.c.session_id == session_id))
+    transaction.execute(
+        sa.insert(leases).values(session_id=session_id, number=number, attempts=msgspec.msgpack.encode(keys))
+    )
+
+
+def _granted(transaction: Transaction, keys: list[AttemptKey]) -> list[Granted]:
+    if not keys:
+        return []
+    names = list_identities(transaction)
+    found = {}
+    for start in range(0, len(keys), 1000):
+        query = sa.select(
+            tasks.c.sequence,
+            tasks.c.task_id,
+            tasks.c.owner_id,
+            tasks.c.function_id,
+            tasks.c.payload,
+            tasks.c.argument_object,
+            tasks.c.objects,
+            tasks.c.timeout_s,
+            tasks.c.idempotent,
+            tasks.c.losses,
+        ).where(tasks.c.sequence.in_([key.sequence for key in keys[start : start + 1000]]))
+        found.update({row.sequence: row for row in transaction.execute(query)})
+    return [
+        Granted(
+            key=key,
+            task_id=row.task_id,
+            owner_id=row.owner_id,
+            owner=names[row.owner_id],
+            function_id=row.function_id,
+            payload=row.payload,
+            argument_object=row.argument_object,
+            objects=row.objects or [],
+            timeout_s=row.timeout_s,
+            idempotent=row.idempotent,
+            losses=row.losses,
+        )
+        for key in keys
+        for row in [found[key.sequence]]
+    ]

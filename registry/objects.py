@@ -1,0 +1,123 @@
+"""Objects in the store: ids are minted here, grants are for exactly one of them."""
+
+from __future__ import annotations
+
+import datetime
+import uuid
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from faas.errors import NotFound
+from faas.models import Location
+
+from .database import Transaction
+from .identities import Principal
+from .schema import objects
+
+UNREFERENCED_S = 24 * 3600.0
+"""An object that nothing refers to after this long is deleted."""
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """An object's id and its place in the store."""
+
+    object_id: str
+    key: str
+    owner_id: str
+    size_bytes: int | None = None
+
+
+def create(
+    transaction: Transaction, owner_id: str, kind: str, *, endpoint_id: str | None = None, size_bytes: int | None = None
+) -> StoredObject:
+    """Mint an object. It expires unless something comes to refer to it.
+
+    Args:
+        transaction: the transaction.
+        owner_id: whose data it will hold; an object never mixes owners.
+        kind: ``segment`` (results) or ``argument``.
+        endpoint_id: the only endpoint whose reports may point into it.
+        size_bytes: its size, where it is known beforehand.
+    """
+    object_id = str(uuid.uuid4())
+    day = datetime.datetime.fromtimestamp(transaction.now, datetime.timezone.utc).strftime("%Y-%m-%d")
+    key = f"{kind}s/{owner_id}/{day}/{object_id}"
+    transaction.execute(
+        sa.insert(objects).values(
+            object_id=object_id,
+            owner_id=owner_id,
+            endpoint_id=endpoint_id,
+            kind=kind,
+            key=key,
+            size_bytes=size_bytes,
+            created_at=transaction.now,
+            expires_at=transaction.now + UNREFERENCED_S,
+        )
+    )
+    return StoredObject(object_id, key, owner_id, size_bytes)
+
+
+def find(transaction: Transaction, object_ids: set[str]) -> dict[str, StoredObject]:
+    """Objects by id; unknown ones are left out."""
+    wanted = sorted(object_ids)
+    found = {}
+    for start in range(0, len(wanted), 1000):
+        query = sa.select(objects).where(objects.c.object_id.in_(wanted[start : start + 1000]))
+        for row in transaction.execute(query):
+            found[row.object_id] = StoredObject(row.object_id, row.key, row.owner_id, row.size_bytes)
+    return found
+
+
+def own(transaction: Transaction, principal: Principal, object_id: str) -> StoredObject:
+    """One of the caller's objects.
+
+    Raises:
+        NotFound: unknown, or another identity's.
+    """
+    found = find(transaction, {object_id}).get(object_id)
+    if found is None or found.owner_id != principal.identity_id:
+        raise NotFound(f"There is no object {object_id!r} of yours.", field="object_id")
+    return found
+
+
+def segments_granted(transaction: Transaction, endpoint_id: str, object_ids: set[str]) -> dict[str, StoredObject]:
+    """Of these ids, the segments that this endpoint was granted."""
+    wanted = sorted(object_ids)
+    query = sa.select(objects).where(
+        objects.c.object_id.in_(wanted), objects.c.endpoint_id == endpoint_id, objects.c.kind == "segment"
+    )
+    return {
+        row.object_id: StoredObject(row.object_id, row.key, row.owner_id, row.size_bytes)
+        for row in transaction.execute(query)
+    }
+
+
+def keep(transaction: Transaction, sizes: dict[str, int]) -> None:
+    """Note that these objects are stored and referred to, and how large they are."""
+    if sizes:
+        transaction.connection.execute(
+            sa.update(objects)
+            .where(objects.c.object_id == sa.bindparam("o"))
+            .values(size_bytes=sa.bindparam("size"), expires_at=None),
+            [{"o": object_id, "size": size_bytes} for object_id, size_bytes in sizes.items()],
+        )
+
+
+def within(location: Location, size_bytes: int) -> bool:
+    """Whether a reported range lies inside the object."""
+    return location.offset >= 0 and location.length_bytes >= 0 and location.offset + location.length_bytes <= size_bytes
+
+
+def expired(transaction: Transaction, limit: int) -> list[StoredObject]:
+    """Objects that nothing came to refer to in time, a slice of them."""
+    query = sa.select(objects).where(objects.c.expires_at < transaction.now).limit(limit)
+    return [StoredObject(row.object_id, row.key, row.owner_id) for row in transaction.execute(query)]
+
+
+def forget(transaction: Transaction, object_ids: list[str]) -> None:
+    """Drop the rows of objects whose bytes are gone (unless they came to be used meanwhile)."""
+    transaction.execute(
+        sa.delete(objects).where(objects.c.object_id.in_(object_ids), objects.c.expires_at.is_not(None))
+    )

@@ -1,0 +1,80 @@
+"""Reports of agents: every outcome is counted once or dropped, and its result's place is checked."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from faas.models import Outcome
+
+from . import objects
+from .attempts import Settled, settle
+from .database import Transaction
+from .schema import tasks
+
+
+def named_segments(
+    transaction: Transaction, endpoint_id: str, outcomes: list[Outcome]
+) -> dict[str, objects.StoredObject]:
+    """The segments a report points into that this endpoint was granted."""
+    return objects.segments_granted(
+        transaction, endpoint_id, {o.location.object_id for o in outcomes if o.location is not None}
+    )
+
+
+def report(transaction: Transaction, endpoint_id: str, outcomes: list[Outcome], sizes: dict[str, int]) -> int:
+    """Take in an agent's outcomes; returns how many changed nothing (late, repeated, or not its own).
+
+    Args:
+        transaction: the transaction.
+        endpoint_id: the endpoint whose token reported.
+        outcomes: what became of attempts of this endpoint, in any session.
+        sizes: the stored size of each segment of this endpoint that was found in the store.
+    """
+    granted = named_segments(transaction, endpoint_id, outcomes)
+    owners = _owners(transaction, [o.attempt.sequence for o in outcomes if o.location is not None])
+    settled = []
+    used: dict[str, int] = {}
+    for outcome in outcomes:
+        problem = _misplaced(outcome, granted, sizes, owners)
+        if problem:
+            settled.append(Settled(outcome.attempt, "lost", message=problem, report=outcome))
+            continue
+        if outcome.location is not None:
+            used[outcome.location.object_id] = sizes[outcome.location.object_id]
+        settled.append(
+            Settled(
+                outcome.attempt,
+                outcome.state,
+                kind=outcome.kind,
+                message=outcome.message[:2000],
+                location=outcome.location,
+                started_at=outcome.started_at,
+                report=outcome,
+            )
+        )
+    objects.keep(transaction, used)
+    return settle(transaction, endpoint_id, settled)
+
+
+def _misplaced(
+    outcome: Outcome, granted: dict[str, objects.StoredObject], sizes: dict[str, int], owners: dict[int, str]
+) -> str:
+    place = outcome.location
+    if place is None:
+        return "The endpoint reported success without a result." if outcome.state == "succeeded" else ""
+    segment = granted.get(place.object_id)
+    if segment is None or segment.owner_id != owners.get(outcome.attempt.sequence):
+        return f"The endpoint reported a result in object {place.object_id}, which it was not granted for this task."
+    if place.object_id not in sizes or not objects.within(place, sizes[place.object_id]):
+        return f"The endpoint reported a result that is not in object {place.object_id}."
+    return ""
+
+
+def _owners(transaction: Transaction, sequences: list[int]) -> dict[int, str]:
+    owners: dict[int, str] = {}
+    for start in range(0, len(sequences), 1000):
+        query = sa.select(tasks.c.sequence, tasks.c.owner_id).where(
+            tasks.c.sequence.in_(sequences[start : start + 1000])
+        )
+        owners.update({row.sequence: row.owner_id for row in transaction.execute(query)})
+    return owners

@@ -1,0 +1,371 @@
+"""Submission: batches become durable tasks, item by item, each repeatable by its id."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from dataclasses import dataclass
+
+import msgspec
+import sqlalchemy as sa
+
+from faas.errors import Conflict, InvalidRequest, NotFound, PermissionDenied, RequestRefused
+from faas.models import TERMINAL_STATES, Refusal, Submission, SubmitResponse
+
+from . import endpoints as endpoint_registry
+from . import functions as function_registry
+from .database import Transaction
+from .endings import End, finish
+from .identities import Principal
+from .schema import classes, dependencies, groups, objects, task_tags, tasks
+
+_MAX_TAGS = 32
+_PRIORITY_BOUND = 1_000_000
+
+
+@dataclass(frozen=True)
+class Item:
+    """A decoded submission and its place in the batch."""
+
+    index: int
+    submission: Submission
+
+
+def submit(
+    transaction: Transaction, principal: Principal, group_id: str, items: list[Item], refused: list[Refusal]
+) -> SubmitResponse:
+    """Accept what can be accepted of a batch; what cannot is listed with its reason.
+
+    The same id with the same content is a repeat and counts as accepted; with other content it is refused (409).
+
+    Args:
+        transaction: the transaction.
+        principal: the owner of the new tasks.
+        group_id: the task group; created on first use.
+        items: well-formed items.
+        refused: items already refused while they were decoded.
+
+    Raises:
+        InvalidRequest: the group id is no UUID.
+        Conflict: the group is another identity's.
+    """
+    _check_uuid(group_id, "group_id")
+    _ensure_group(transaction, principal, group_id)
+    refused = list(refused)
+    resolver = _Resolver(transaction, principal)
+    known = _known_digests(transaction, [item.submission.task_id for item in items])
+    parents_known = _known_digests(
+        transaction, sorted({parent for item in items for parent in item.submission.dependencies})
+    )
+    new: list[dict[str, object]] = []
+    parents: dict[str, list[str]] = {}
+    accepted = 0
+    for item in items:
+        submission = item.submission
+        digest = _digest(submission)
+        try:
+            before = known.get(submission.task_id)
+            if before is not None:
+                if before != (principal.identity_id, digest):
+                    raise Conflict(
+                        f"The task id {submission.task_id} is in use for something else.",
+                        fix="Make a new UUID for every task.",
+                        field="task_id",
+                    )
+            else:
+                _check(submission)
+                _check_parents(principal, submission, known, parents_known)
+                new.append(_row(transaction, principal, group_id, submission, digest, resolver))
+                known[submission.task_id] = (principal.identity_id, digest)
+                if submission.dependencies:
+                    parents[submission.task_id] = submission.dependencies
+            accepted += 1
+        except RequestRefused as refusal:
+            refused.append(_refusal(item, refusal))
+    if new:
+        transaction.execute(sa.insert(tasks), new)
+        _add_tags(transaction, new)
+        _keep_argument_objects(transaction, new)
+        _add_dependencies(transaction, parents)
+        transaction.changes.work = True
+    return SubmitResponse(
+        group_id=group_id,
+        accepted=accepted,
+        refused=sorted(refused, key=lambda refusal: refusal.index),
+        functions=resolver.named_functions,
+    )
+
+
+class _Resolver:
+    """Looks up each function, target and class of a batch once."""
+
+    def __init__(self, transaction: Transaction, principal: Principal) -> None:
+        self._transaction = transaction
+        self._principal = principal
+        self._functions: dict[str, str | RequestRefused] = {}
+        self._targets: dict[str, endpoint_registry.Target | RequestRefused] = {}
+        self._classes: dict[tuple[str, endpoint_registry.Target, int], int] = {}
+
+    @property
+    def named_functions(self) -> dict[str, str]:
+        return {name: found for name, found in self._functions.items() if isinstance(found, str) and found != name}
+
+    def function(self, reference: str) -> str:
+        if reference not in self._functions:
+            try:
+                self._functions[reference] = function_registry.resolve(self._transaction, self._principal, reference)
+            except RequestRefused as refusal:
+                self._functions[reference] = refusal
+        found = self._functions[reference]
+        if isinstance(found, RequestRefused):
+            raise found
+        return found
+
+    def target(self, reference: str) -> endpoint_registry.Target:
+        if reference not in self._targets:
+            try:
+                self._targets[reference] = endpoint_registry.resolve_target(
+                    self._transaction, self._principal, reference
+                )
+            except RequestRefused as refusal:
+                self._targets[reference] = refusal
+        found = self._targets[reference]
+        if isinstance(found, RequestRefused):
+            raise found
+        return found
+
+    def task_class(self, function_id: str, target: endpoint_registry.Target, priority: int) -> int:
+        key = (function_id, target, priority)
+        if key not in self._classes:
+            owner_id = self._principal.identity_id
+            self._check_allowed(function_id, target)
+            text = "\n".join([owner_id, function_id, target.kind, target.reference, str(priority)])
+            digest = hashlib.sha256(text.encode()).hexdigest()
+            query = sa.select(classes.c.class_id).where(classes.c.digest == digest)
+            found = self._transaction.execute(query).scalar_one_or_none()
+            if found is None:
+                found = self._transaction.execute(
+                    sa.insert(classes)
+                    .values(
+                        digest=digest,
+                        owner_id=owner_id,
+                        function_id=function_id,
+                        target_kind=target.kind,
+                        target=target.reference,
+                        priority=priority,
+                    )
+                    .returning(classes.c.class_id)
+                ).scalar_one()
+            self._classes[key] = found
+        return self._classes[key]
+
+    def _check_allowed(self, function_id: str, target: endpoint_registry.Target) -> None:
+        if target.kind != "endpoint":
+            return
+        site = endpoint_registry.site(self._transaction, target.reference)
+        if not site.allows(self._principal.identity_id, self._principal.identity, function_id):
+            raise PermissionDenied(
+                f"The endpoint {site.name!r} does not let {self._principal.identity} run function {function_id}.",
+                fix=f"Ask its owner, {site.owner}, to list the function under allow: in its configuration.",
+                field="target",
+            )
+
+
+def _row(
+    transaction: Transaction,
+    principal: Principal,
+    group_id: str,
+    submission: Submission,
+    digest: bytes,
+    resolver: _Resolver,
+) -> dict[str, object]:
+    function_id = resolver.function(submission.function)
+    target = resolver.target(submission.target)
+    _check_references(transaction, principal, submission)
+    return {
+        "task_id": submission.task_id,
+        "owner_id": principal.identity_id,
+        "group_id": group_id,
+        "class_id": resolver.task_class(function_id, target, submission.priority),
+        "function_id": function_id,
+        "state": "waiting" if submission.dependencies else "queued",
+        "digest": digest,
+        "payload": submission.payload,
+        "argument_object": submission.argument_object or None,
+        "objects": submission.objects or None,
+        "timeout_s": submission.timeout_s,
+        "max_attempts": submission.max_attempts,
+        "max_losses": submission.max_losses,
+        "priority": submission.priority,
+        "idempotent": submission.idempotent,
+        "target": submission.target,
+        "tags": submission.tags or None,
+        "retry_of": submission.retry_of or None,
+        "waiting_for": 0,
+        "attempts": 0,
+        "charged": 0,
+        "losses": 0,
+        "submitted_at": transaction.now,
+    }
+
+
+def _check(submission: Submission) -> None:
+    _check_uuid(submission.task_id, "task_id")
+    if submission.retry_of:
+        _check_uuid(submission.retry_of, "retry_of")
+    for field, least in (("max_attempts", 1), ("max_losses", 0)):
+        if getattr(submission, field) < least:
+            raise InvalidRequest(f"{field} must be at least {least}.", field=field)
+    if submission.timeout_s is not None and not 0 < submission.timeout_s < 1e9:
+        raise InvalidRequest(
+            f"timeout_s is {submission.timeout_s}.", fix="Give seconds above 0, or leave it out.", field="timeout_s"
+        )
+    if abs(submission.priority) > _PRIORITY_BOUND:
+        raise InvalidRequest(f"priority must lie within ±{_PRIORITY_BOUND}.", field="priority")
+    if len(submission.tags) > _MAX_TAGS or any(len(k) + len(v) > 500 for k, v in submission.tags.items()):
+        raise InvalidRequest(f"A task has at most {_MAX_TAGS} tags of 500 characters.", field="tags")
+    if any("\x00" in text for pair in submission.tags.items() for text in pair):
+        raise InvalidRequest("A tag cannot hold a NUL character.", field="tags")
+    if submission.payload and submission.argument_object:
+        raise InvalidRequest("Give payload or argument_object, not both.", field="argument_object")
+
+
+def _check_references(transaction: Transaction, principal: Principal, submission: Submission) -> None:
+    wanted = [*submission.objects, *([submission.argument_object] if submission.argument_object else [])]
+    for object_id in wanted:
+        owner = transaction.execute(
+            sa.select(objects.c.owner_id).where(objects.c.object_id == object_id)
+        ).scalar_one_or_none()
+        if owner != principal.identity_id:
+            raise NotFound(f"There is no object {object_id!r} of yours.", fix="Upload it first.", field="objects")
+
+
+def _check_parents(principal: Principal, submission: Submission, *known: dict[str, tuple[str, bytes]]) -> None:
+    for parent in submission.dependencies:
+        if not any(tasks_known.get(parent, ("",))[0] == principal.identity_id for tasks_known in known):
+            raise NotFound(
+                f"It depends on task {parent!r}, which you have not submitted.",
+                fix="Submit a task before, or in the batch in front of, those that need its result.",
+                field="dependencies",
+            )
+
+
+def _check_uuid(text: str, field: str) -> None:
+    try:
+        correct = str(uuid.UUID(text)) == text
+    except ValueError:
+        correct = False
+    if not correct:
+        raise InvalidRequest(
+            f"{text[:80]!r} is no UUID in the form xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx, lower case.", field=field
+        )
+
+
+def _digest(submission: Submission) -> bytes:
+    return hashlib.sha256(msgspec.msgpack.encode(submission)).digest()
+
+
+def _known_digests(transaction: Transaction, task_ids: list[str]) -> dict[str, tuple[str, bytes]]:
+    query = sa.select(tasks.c.task_id, tasks.c.owner_id, tasks.c.digest)
+    known: dict[str, tuple[str, bytes]] = {}
+    for start in range(0, len(task_ids), 1000):
+        part = task_ids[start : start + 1000]
+        for row in transaction.execute(query.where(tasks.c.task_id.in_(part))):
+            known[row.task_id] = (row.owner_id, bytes(row.digest))
+    return known
+
+
+def _ensure_group(transaction: Transaction, principal: Principal, group_id: str) -> None:
+    owner = transaction.execute(sa.select(groups.c.owner_id).where(groups.c.group_id == group_id)).scalar_one_or_none()
+    if owner is None:
+        transaction.execute(
+            sa.insert(groups).values(
+                group_id=group_id, owner_id=principal.identity_id, cursor=0, created_at=transaction.now
+            )
+        )
+    elif owner != principal.identity_id:
+        raise Conflict(f"The task group {group_id} is another identity's.", fix="Make a new UUID.", field="group_id")
+
+
+def _add_tags(transaction: Transaction, new: list[dict[str, object]]) -> None:
+    tagged = {str(row["task_id"]): row["tags"] for row in new if row["tags"]}
+    if not tagged:
+        return
+    numbers = sequences(transaction, list(tagged))
+    transaction.execute(
+        sa.insert(task_tags),
+        [
+            {"key": key, "value": value, "sequence": numbers[task_id]}
+            for task_id, tags in tagged.items()
+            for key, value in tags.items()  # type: ignore[attr-defined]
+        ],
+    )
+
+
+def _keep_argument_objects(transaction: Transaction, new: list[dict[str, object]]) -> None:
+    named = {str(row["argument_object"]) for row in new if row["argument_object"]}
+    for row in new:
+        named.update(row["objects"] or ())  # type: ignore[arg-type]
+    if named:
+        transaction.execute(sa.update(objects).where(objects.c.object_id.in_(named)).values(expires_at=None))
+
+
+def _add_dependencies(transaction: Transaction, parents: dict[str, list[str]]) -> None:
+    """Link children to parents under the parents' locks, so that no end falls in between."""
+    if not parents:
+        return
+    wanted = sorted({parent for named in parents.values() for parent in named})
+    query = sa.select(tasks.c.sequence, tasks.c.task_id, tasks.c.state).order_by(tasks.c.sequence)
+    found = {}
+    for start in range(0, len(wanted), 1000):
+        rows = transaction.execute(query.where(tasks.c.task_id.in_(wanted[start : start + 1000])).with_for_update())
+        found.update({row.task_id: row for row in rows})
+    children = sequences(transaction, list(parents))
+    links, waits, ends = [], [], []
+    for child_id, named in parents.items():
+        child = children[child_id]
+        unfinished = 0
+        broken = ""
+        for parent_id in dict.fromkeys(named):
+            parent = found[parent_id]
+            links.append({"parent": parent.sequence, "child": child})
+            if parent.state not in TERMINAL_STATES:
+                unfinished += 1
+            elif parent.state != "succeeded":
+                broken = broken or f"It depends on task {parent_id}, which {_ended(parent.state)}."
+        if broken:
+            ends.append(End(child, "dependency_failed", message=broken))
+        waits.append({"s": child, "waiting": unfinished, "state": "waiting" if unfinished else "queued"})
+    if links:
+        transaction.execute(sa.insert(dependencies), links)
+    transaction.connection.execute(
+        sa.update(tasks)
+        .where(tasks.c.sequence == sa.bindparam("s"))
+        .values(waiting_for=sa.bindparam("waiting"), state=sa.bindparam("state")),
+        waits,
+    )
+    finish(transaction, ends)
+
+
+def sequences(transaction: Transaction, task_ids: list[str]) -> dict[str, int]:
+    """Task ids to the service's sequence numbers."""
+    numbers: dict[str, int] = {}
+    for start in range(0, len(task_ids), 1000):
+        query = sa.select(tasks.c.task_id, tasks.c.sequence).where(tasks.c.task_id.in_(task_ids[start : start + 1000]))
+        numbers.update({row.task_id: row.sequence for row in transaction.execute(query)})
+    return numbers
+
+
+def _ended(state: str) -> str:
+    return {"cancelled": "was cancelled", "lost": "was lost"}.get(state, "failed")
+
+
+def _refusal(item: Item, refusal: RequestRefused) -> Refusal:
+    return Refusal(
+        index=item.index,
+        task_id=item.submission.task_id,
+        status=refusal.status,
+        detail=refusal.detail,
+        fix=refusal.fix,
+        field=f"tasks[{item.index}].{refusal.field}" if refusal.field else f"tasks[{item.index}]",
+    )
