@@ -1,0 +1,652 @@
+"""Runs functions, one at a time, in a child interpreter: `python runner.py <commands fd> <answers fd>`.
+
+Standard library and dill only, Python 3.8 or newer, one file: it runs in whatever interpreter a site
+names, where nothing of ours is installed. A frame on either pipe is two lengths, a JSON header and
+raw bytes. The worker sends ``setup`` once, ``function`` before a function's first task, and ``task``;
+the runner answers ``hello`` once, and ``started`` and ``ended`` for each task. After every task it
+writes the setup's marker to stdout and stderr, so that the worker, which reads those later, knows
+which task printed what. dill is imported when first needed: it takes longer than all the rest.
+"""
+
+# pathlib takes longer to import than a runner has:
+# ruff: noqa: PTH100, PTH103, PTH105, PTH108, PTH118, PTH120, PTH123, PTH208
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found]  # signal's own functions make enums, which costs more than the rest
+import _thread
+import base64
+import ctypes
+import faulthandler
+import fcntl
+import importlib.util
+import io
+import json
+import os
+import pickle
+import signal
+import struct
+import sys
+import time
+import types
+from typing import Any, Callable, Dict, List, NoReturn, Optional, Tuple
+
+PREFIX = struct.Struct("<IQ")
+CHANNEL_CLOSED = 87
+"""Exit code that says: the function closed the pipes to the worker."""
+LARGE_RESULT_BYTES = 1024 * 1024
+LONGEST_TRACEBACK = 24_000
+LARGEST_EXCEPTION_BYTES = 256 * 1024
+_WATCHED_SIGNALS = [
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGABRT,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGPIPE,
+    signal.SIGALRM,
+    signal.SIGTERM,
+    signal.SIGCHLD,
+    signal.SIGCONT,
+    signal.SIGTSTP,
+    signal.SIGVTALRM,
+    signal.SIGPROF,
+    signal.SIGXCPU,
+]
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+
+Function = Callable[..., Any]
+
+
+class Unloadable(Exception):
+    """Code or arguments that cannot be unpacked, or a result that cannot be packed."""
+
+
+def move_high(descriptor: int) -> int:
+    """Move a descriptor out of the way of code that closes or reuses low numbers; close on exec."""
+    for lowest in (900, 200, 100, 20):
+        try:
+            moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, lowest)
+        except OSError:
+            continue
+        os.close(descriptor)
+        return moved
+    return descriptor
+
+
+class Channel:
+    """Frames to and from the worker, over two pipes that nothing else uses."""
+
+    def __init__(self, commands: int, answers: int) -> None:
+        self._commands = commands
+        self._answers = answers
+        self._received = b""
+        self._position = 0
+        self._unsent = b""
+
+    def close(self) -> None:
+        os.close(self._commands)
+        os.close(self._answers)
+
+    def answer(self, header: bytes, body: bytes = b"") -> None:
+        """Queue a frame; `flush` sends it, with the next one where there is one."""
+        self._unsent += PREFIX.pack(len(header), len(body)) + header + body
+
+    def flush(self) -> None:
+        unsent = self._unsent
+        self._unsent = b""
+        try:
+            sent = os.write(self._answers, unsent)
+            while sent < len(unsent):
+                sent += os.write(self._answers, memoryview(unsent)[sent:])
+        except BrokenPipeError:
+            os._exit(0)
+        except OSError:
+            os._exit(CHANNEL_CLOSED)
+
+    def next(self) -> Tuple[Dict[str, Any], bytes]:
+        """The next frame. Ends the process when the worker has gone."""
+        start = self._position + PREFIX.size
+        while True:
+            if len(self._received) >= start:
+                header_bytes, body_bytes = PREFIX.unpack_from(self._received, self._position)
+                end = start + header_bytes + body_bytes
+                if len(self._received) >= end:
+                    header = json.loads(self._received[start : start + header_bytes].decode())
+                    body = self._received[start + header_bytes : end]
+                    self._position = end
+                    return header, body
+                self._receive(end - len(self._received))
+            else:
+                self._receive(start - len(self._received))
+            start = self._position + PREFIX.size
+
+    def _receive(self, missing: int) -> None:
+        if self._unsent:
+            self.flush()
+        parts = [self._received[self._position :]]
+        self._position = 0
+        while missing > 0:
+            try:
+                part = os.read(self._commands, max(missing, 65536))
+            except OSError:
+                os._exit(CHANNEL_CLOSED)
+            if not part:
+                sys.exit(0)
+            parts.append(part)
+            missing -= len(part)
+        self._received = b"".join(parts)
+
+
+class Surroundings:
+    """What a function may change in its process, and how to put it back for the next one."""
+
+    def __init__(self, scratch: str, marker: bytes, path: List[str]) -> None:
+        self.process = os.getpid()
+        self.scratch = scratch
+        self._marker = marker
+        sys.path[:0] = path
+        self._path = list(sys.path)
+        self._saved = [move_high(os.open(os.devnull, os.O_RDONLY)), move_high(os.dup(1)), move_high(os.dup(2))]
+        os.chdir(scratch)
+        self._environ = os.environ
+        self._variables: Dict[bytes, bytes] = vars(os.environ)["_data"]
+        self._initial_variables = dict(self._variables)
+        self._umask = os.umask(0o022)
+        os.umask(self._umask)
+        self._handlers = [_signal.getsignal(number) for number in _WATCHED_SIGNALS]
+        self._blocked = _signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        self._recursion_limit = sys.getrecursionlimit()
+        self._streams = (sys.stdin, sys.stdout, sys.stderr)
+        self._threads = _thread._count()
+        self._library = ctypes.CDLL(None)
+
+    def enter(self, task_id: str) -> None:
+        """Name the task in the environment, for the function's own logs."""
+        self._initial_variables[b"FAAS_TASK_ID"] = task_id.encode()
+        os.environ["FAAS_TASK_ID"] = task_id
+
+    def restore(self) -> str:
+        """Put everything back, and end this task's output.
+
+        Returns:
+            Why this process should not run another task; empty if it may.
+        """
+        reasons = []
+        _signal.setitimer(signal.ITIMER_REAL, 0)
+        if [_signal.getsignal(number) for number in _WATCHED_SIGNALS] != self._handlers:
+            for number, handler in zip(_WATCHED_SIGNALS, self._handlers):  # noqa: B905 (Python 3.8 has no strict)
+                if handler is not None:
+                    signal.signal(number, handler)
+        if _signal.pthread_sigmask(signal.SIG_BLOCK, ()) != self._blocked:
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._blocked)
+        os.umask(self._umask)
+        sys.setrecursionlimit(self._recursion_limit)
+        if not self._restore_streams():
+            reasons.append("closed its standard output")
+        if os.environ is not self._environ or self._variables != self._initial_variables:
+            os.environ = self._environ  # noqa: B003 (the function replaced it)
+            for key in [key for key in self._variables if key not in self._initial_variables]:
+                del os.environ[os.fsdecode(key)]
+            for key, value in self._initial_variables.items():
+                if self._variables.get(key) != value:
+                    os.environ[os.fsdecode(key)] = os.fsdecode(value)
+        if sys.path != self._path:
+            sys.path[:] = self._path
+        if not self._restore_directory():
+            reasons.append("left files that cannot be removed")
+        if _thread._count() > self._threads and self._threads_left():
+            reasons.append("left threads running")
+        if self._processes_left():
+            reasons.append("left processes running")
+        return " and ".join(reasons)
+
+    def _restore_streams(self) -> bool:
+        usable = True
+        for stream in {sys.stdout, sys.stderr, self._streams[1], self._streams[2]}:
+            try:
+                stream.flush()
+            except Exception:
+                # Closed, or a replacement of the function's own that cannot be flushed.
+                usable = usable and stream not in self._streams
+        sys.stdin, sys.stdout, sys.stderr = self._streams
+        self._library.fflush(None)
+        for standard, saved in enumerate(self._saved):
+            os.dup2(saved, standard)
+        os.write(self._saved[1], self._marker)
+        os.write(self._saved[2], self._marker)
+        return usable
+
+    def _restore_directory(self) -> bool:
+        try:
+            os.chdir(self.scratch)
+            if not os.listdir(self.scratch):
+                return True
+        except OSError:
+            os.makedirs(self.scratch, exist_ok=True)
+            os.chdir(self.scratch)
+        import shutil
+
+        for entry in list(os.scandir(self.scratch)):
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)
+            else:
+                os.unlink(entry.path)
+        return not os.listdir(self.scratch)
+
+    def _threads_left(self) -> bool:
+        """Whether a thread survives that is not some library's idle helper. Not Python's (BLAS) do not count."""
+        import threading
+
+        deadline = time.monotonic() + 0.05
+        # An executor that was dropped without shutdown ends its threads a moment later.
+        for thread in threading.enumerate():
+            if thread is not threading.main_thread():
+                thread.join(max(0.0, deadline - time.monotonic()))
+        left = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+        if all(type(thread).__name__ == "TMonitor" for thread in left):  # tqdm's progress monitor
+            self._threads = _thread._count()
+            return False
+        return True
+
+    def _processes_left(self) -> bool:
+        """Whether a child lives on. As subreaper, orphaned grandchildren are this process's children too."""
+        pause_s = 0.0005
+        while True:
+            try:
+                # One that is ending gets a moment; one that has ended is only waited for.
+                if os.waitpid(-1, os.WNOHANG)[0] == 0:
+                    if pause_s > 0.04:
+                        return True
+                    time.sleep(pause_s)
+                    pause_s *= 2
+            except ChildProcessError:
+                return False
+
+
+class ReferenceUnpickler(pickle.Unpickler):
+    """Unpickles arguments, putting values in the place of references to tasks and objects."""
+
+    def __init__(self, body: bytes, resolve: Function) -> None:
+        super().__init__(io.BytesIO(body))
+        self._resolve = resolve
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module == "faas.references" and name == "resolve":
+            return self._resolve
+        return super().find_class(module, name)
+
+
+def load_dill(main: types.ModuleType) -> Any:
+    """The dill module, told what ``__main__`` is: a function's own namespace, not this program."""
+    import dill
+
+    dill._dill._main_module = main
+    return dill
+
+
+def unpack(packed: bytes, resolve: Function, main: types.ModuleType) -> Any:
+    """A packed value; see the packing contract: 3 bytes name the format."""
+    form, body = packed[:3], packed[3:]
+    if form == b"pk\n":
+        if b"dill" in body:
+            dill = load_dill(main)
+
+            class DillUnpickler(dill.Unpickler):  # type: ignore[name-defined]
+                def find_class(self, module: str, name: str) -> Any:
+                    if module == "faas.references" and name == "resolve":
+                        return resolve
+                    return super().find_class(module, name)
+
+            return DillUnpickler(io.BytesIO(body)).load()
+        if b"faas.references" in body:
+            return ReferenceUnpickler(body, resolve).load()
+        return pickle.loads(body)
+    if form == b"11\n":
+        return json.loads(body.decode())
+    if form == b"00\n":
+        return load_dill(main).loads(base64.b64decode(body))
+    raise Unloadable("they are in an unknown format, %r" % form)
+
+
+def pack(value: Any, as_json: bool, main: types.ModuleType) -> bytes:
+    """Pack a value: JSON if asked for and possible, pickle, or dill for what only it can."""
+    if as_json:
+        try:
+            return b"11\n" + json.dumps(value, allow_nan=False).encode()
+        except (TypeError, ValueError, RecursionError):
+            pass
+    try:
+        packed = pickle.dumps(value, protocol=5)
+        if b"__main__" not in packed:
+            return b"pk\n" + packed
+    except Exception:
+        packed = b""
+    try:
+        return b"pk\n" + load_dill(main).dumps(value, protocol=5)  # type: ignore[no-any-return]
+    except ImportError:
+        if packed:
+            return b"pk\n" + packed
+        raise
+
+
+def pack_exception(error: BaseException, main: types.ModuleType) -> bytes:
+    """An exception packed, or nothing when it would not unpack again (custom ``__init__``, open files…)."""
+    try:
+        packed = pack(error, False, main)
+        if len(packed) > LARGEST_EXCEPTION_BYTES or not isinstance(unpack(packed, _refuse, main), BaseException):
+            return b""
+        return packed
+    except BaseException:
+        return b""
+
+
+def _refuse(*_: Any) -> NoReturn:
+    raise Unloadable("a reference has no place here")
+
+
+def describe(error: BaseException) -> str:
+    """The last line of a traceback."""
+    name = type(error).__qualname__
+    try:
+        text = str(error)
+    except Exception:
+        text = "(its message cannot be shown)"
+    return "%s: %s" % (name, text) if text else name
+
+
+def user_traceback(error: BaseException) -> str:
+    """The traceback without frames of this file, shortened in the middle if it is very long."""
+    import traceback
+
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
+        frames = frames.tb_next
+    try:
+        text = "".join(traceback.format_exception(type(error), error, frames))
+    except Exception:
+        text = describe(error)
+    if len(text) > LONGEST_TRACEBACK:
+        half = LONGEST_TRACEBACK // 2
+        text = "%s\n  [… %d characters left out …]\n%s" % (text[:half], len(text) - 2 * half, text[-half:])
+    return text
+
+
+def missing_module(error: BaseException) -> str:
+    """What to do about a ModuleNotFoundError; empty for any other exception."""
+    if not isinstance(error, ModuleNotFoundError):
+        return ""
+    return (
+        " Module %r is not installed in the endpoint's environment (%s): install it there, or register the"
+        " function with modules=[...] if it is your own." % (error.name, sys.executable)
+    )
+
+
+class LoadedFunction:
+    """One registered function: its code, and the callable with its namespace once loaded."""
+
+    def __init__(self, header: Dict[str, Any], code: bytes) -> None:
+        self.name: str = header["name"]
+        self.packed_by: str = header["python"]
+        self._identifier: str = header["id"]
+        self._code = code
+        self._callable: Optional[Function] = None
+        # Each function has a __main__ of its own: multiprocessing and pickle then find what it defines,
+        # and what it returns is packed by value.
+        self.main = types.ModuleType("__main__")
+        self.main.__dict__["__builtins__"] = __builtins__
+
+    def load(self) -> Function:
+        """The callable, made on first use.
+
+        Raises:
+            Unloadable: the code is not loadable here; the message says why and what to do.
+        """
+        if self._callable is None:
+            try:
+                self._callable = self._make()
+            except Exception as error:
+                reason = str(error) if isinstance(error, Unloadable) else describe(error) + "." + missing_module(error)
+                raise Unloadable(
+                    "The code of function %s could not be loaded: %s (%s)" % (self.name, reason, self.versions())
+                ) from error
+        return self._callable
+
+    def versions(self) -> str:
+        """Both Pythons, for messages about packing."""
+        return "packed by Python %s, loaded by Python %s" % (self.packed_by or "of unknown version", python_version())
+
+    def _make(self) -> Function:
+        strategy, rest = self._code[:3], self._code[3:]
+        if strategy in (b"st\n", b"sd\n"):
+            name, source = rest.decode().split(":", 1)
+            filename = "<function %s %s>" % (name, self._identifier[:8])
+            import linecache
+
+            # Without a modification time the entry stays: tracebacks show the source.
+            linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)
+            exec(compile(source, filename, "exec", dont_inherit=True), self.main.__dict__)
+            made = self.main.__dict__[name]
+        elif strategy == b"01\n":
+            pickled = base64.b64decode(rest)
+            ours = python_version().split(".")[:2]
+            if b"_create_code" in pickled and self.packed_by and self.packed_by.split(".")[:2] != ours:
+                raise Unloadable(
+                    "it was packed as byte code, which only the same minor version of Python runs. Use an endpoint"
+                    " environment with Python %s, or make it a plain module-level function without closures and"
+                    " decorators, which travels as source." % ".".join(self.packed_by.split(".")[:2])
+                )
+            made = load_dill(self.main).loads(pickled)
+        else:
+            raise Unloadable("it is in an unknown format, %r" % strategy)
+        if not callable(made):
+            raise Unloadable("it is a %s, which cannot be called" % type(made).__name__)
+        return made  # type: ignore[no-any-return]
+
+
+def unpack_arguments(header: Dict[str, Any], body: bytes, function: LoadedFunction) -> Tuple[Any, Any]:
+    """The (args, kwargs) of a task, with the values its references stand for."""
+    packed, values, files = body, {}, header.get("value_files", {})
+    if "payload_bytes" in header:
+        packed, position = body[: header["payload_bytes"]], header["payload_bytes"]
+        for name, size in header.get("values", {}).items():
+            values[name] = body[position : position + size]
+            position += size
+    if "payload_file" in header:
+        with open(header["payload_file"], "rb") as file:
+            packed = file.read()
+    if not packed:
+        return (), {}
+
+    def resolve(kind: str, identifier: str) -> Any:
+        if identifier in values:
+            return unpack(values[identifier], _refuse, function.main)
+        if identifier in files:
+            with open(files[identifier], "rb") as file:
+                return unpack(file.read(), _refuse, function.main)
+        raise Unloadable("they refer to %s %s, whose value did not come with the task" % (kind, identifier))
+
+    arguments = unpack(packed, resolve, function.main)
+    if packed.startswith(b"11\n"):
+        if isinstance(arguments, list):
+            return arguments, {}
+        if isinstance(arguments, dict) and set(arguments) <= {"args", "kwargs"}:
+            return arguments.get("args", []), arguments.get("kwargs", {})
+        raise Unloadable('JSON arguments must be a list, or {"args": [...], "kwargs": {...}}')
+    args, kwargs = arguments
+    return args, kwargs
+
+
+def python_version() -> str:
+    """This interpreter's version, ``3.11.7``."""
+    return "%d.%d.%d" % sys.version_info[:3]
+
+
+class Runner:
+    """Takes tasks from the channel and answers them."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._functions: Dict[str, LoadedFunction] = {}
+        self._results = ""
+
+    def serve(self) -> None:
+        """Work until the worker closes the channel or this process is not fit for more."""
+        header, _ = self._channel.next()
+        surroundings = Surroundings(header["scratch"], header["marker"].encode(), header["path"])
+        while True:
+            header, body = self._channel.next()
+            kind = header["is"]
+            if kind == "task":
+                unfit = self._attend(header, body, surroundings)
+                if unfit:
+                    self._channel.flush()
+                    while True:  # The worker will end this process; what it had sent goes to the next one.
+                        self._channel.next()
+            elif kind == "function":
+                self._functions[header["id"]] = LoadedFunction(header, body)
+            elif kind == "results":
+                self._results = header["directory"]
+
+    def _attend(self, header: Dict[str, Any], body: bytes, surroundings: Surroundings) -> str:
+        number = header["task"]
+        started_at = time.time()
+        self._channel.answer(b'{"is":"started","task":%d,"at":%.6f}' % (number, started_at))
+        self._channel.flush()
+        answer: Tuple[Dict[str, Any], bytes] = ({}, b"")
+        unfit = "interrupted its runner"
+        try:
+            surroundings.enter(header["id"])
+            answer = self._perform(header, body, surroundings.process)
+            unfit = surroundings.restore()
+        except OSError:
+            os._exit(CHANNEL_CLOSED)
+        except BaseException as error:  # A signal handler of the function's fired outside the function.
+            if not answer[0]:
+                answer = _raised(error, types.ModuleType("__main__"))
+        if os.getpid() != surroundings.process:
+            os._exit(0)
+        fields, result = answer
+        if not unfit and len(fields) == 1:
+            ended = b'{"is":"ended","task":%d,"at":%.6f,"run_s":%.7f}' % (number, time.time(), fields["run_s"])
+        else:
+            fields.update({"is": "ended", "task": number, "at": time.time(), "unfit": unfit})
+            ended = json.dumps(fields).encode()
+        self._channel.answer(ended, result)
+        return unfit
+
+    def _perform(self, header: Dict[str, Any], body: bytes, process: int) -> Tuple[Dict[str, Any], bytes]:
+        """Load, unpack, call, pack. Whatever goes wrong becomes an answer."""
+        function = self._functions[header["function"]]
+        sys.modules["__main__"] = function.main
+        begin = time.perf_counter()
+        try:
+            call = function.load()
+            begin = time.perf_counter()
+            try:
+                args, kwargs = unpack_arguments(header, body, function)
+            except Exception as error:
+                reason = str(error) if isinstance(error, Unloadable) else describe(error) + "." + missing_module(error)
+                raise Unloadable(
+                    "The arguments of function %s could not be unpacked: %s (%s)"
+                    % (function.name, reason, function.versions())
+                ) from error
+        except Unloadable as error:
+            cause = error.__cause__ or error
+            return _failed("serialization", str(error), cause, b""), b""
+        except BaseException as error:
+            return _raised(error, function.main)
+        try:
+            value = call(*args, **kwargs)
+        except BaseException as error:
+            if os.getpid() != process:
+                os._exit(1)
+            fields, packed = _raised(error, function.main)
+            fields["run_s"] = time.perf_counter() - begin
+            return fields, packed
+        if os.getpid() != process:
+            # A child the function forked came back here: it is not the one to answer.
+            os._exit(0)
+        try:
+            result = pack(value, body.startswith(b"11\n"), function.main)
+        except Exception as error:
+            message = "The result of function %s, a %s, could not be packed: %s (Python %s)" % (
+                function.name,
+                type(value).__qualname__,
+                describe(error),
+                python_version(),
+            )
+            return _failed("serialization", message, error, b""), b""
+        run_s = time.perf_counter() - begin
+        if len(result) > LARGE_RESULT_BYTES:
+            path = os.path.join(self._results, header["name"])
+            with open(path + ".partial", "wb") as file:
+                file.write(result)
+            os.replace(path + ".partial", path)
+            return {"run_s": run_s, "file": path}, b""
+        return {"run_s": run_s}, result
+
+
+def _raised(error: BaseException, main: types.ModuleType) -> Tuple[Dict[str, Any], bytes]:
+    message = describe(error)
+    if isinstance(error, SystemExit):
+        message = "The function called sys.exit(%r) instead of returning." % (error.code,)
+    hint = missing_module(error)
+    packed = pack_exception(error, main)
+    return _failed("exception", message + ("." + hint if hint else ""), error, packed), packed
+
+
+def _failed(kind: str, message: str, error: BaseException, packed: bytes) -> Dict[str, Any]:
+    return {
+        "run_s": 0.0,
+        "kind": kind,
+        "message": message,
+        "type": type(error).__qualname__,
+        "traceback": user_traceback(error),
+    }
+
+
+def dill_version() -> str:
+    """The installed dill's version, without importing it; empty if there is none."""
+    found = importlib.util.find_spec("dill")
+    if found is None or not found.origin:
+        return ""
+    for entry in os.listdir(os.path.dirname(os.path.dirname(found.origin))):
+        if entry.startswith("dill-") and entry.endswith((".dist-info", ".egg-info")):
+            return entry.split("-")[1].replace(".dist", "")
+    return "unknown"
+
+
+def main() -> None:
+    """Say hello, then serve."""
+    commands, answers = (move_high(int(argument)) for argument in sys.argv[1:3])
+    if sys.path and os.path.abspath(sys.path[0]) == os.path.dirname(os.path.abspath(__file__)):
+        del sys.path[0]  # This program's folder is not for functions to import from.
+    if sys.platform == "linux":
+        library = ctypes.CDLL(None)
+        library.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        library.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    faulthandler.enable(move_high(os.dup(2)))
+    for stream in (sys.stdout, sys.stderr):
+        # Line by line, so that a crash keeps what was printed before it.
+        stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)  # type: ignore[union-attr]
+    sys.argv = [""]
+    channel = Channel(commands, answers)
+    os.register_at_fork(after_in_child=channel.close)
+    system = os.uname()
+    hello = {
+        "is": "hello",
+        "python": python_version(),
+        "executable": sys.executable,
+        "platform": "%s-%s-%s" % (system.sysname, system.release, system.machine),
+        "dill": dill_version(),
+        "pid": str(os.getpid()),
+    }
+    channel.answer(json.dumps(hello).encode())
+    channel.flush()
+    Runner(channel).serve()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,402 @@
+"""The worker's side of one runner: starts it, sends and reads frames, keeps the tail of its output, ends it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from endpoints import processes, runner
+
+TAIL_BYTES = 4096
+"""How much of a task's stdout and of its stderr is kept."""
+START_TIMEOUT_S = 120.0
+_READ_BYTES = 256 * 1024
+_OUTPUT_AFTER_S = 0.005
+"""Output is drained once a task has run this long (a full pipe blocks it), or when it ends."""
+_WITHOUT_PIDFD_S = 0.25
+_SECRETS = ("FAAS_TOKEN", "FAAS_CREDENTIALS")
+"""Of the agent's environment; functions have no business with them."""
+
+
+class RunnerUnavailable(Exception):
+    """A runner could not be started; the message names the interpreter and what it said."""
+
+
+class RunnerEnded(Exception):
+    """The runner's process has ended; every frame it sent has been delivered before."""
+
+
+class Answer(msgspec.Struct):
+    """The header of a frame from a runner."""
+
+    what: str = msgspec.field(name="is")
+    task: int = -1
+    at: float = 0.0
+    run_s: float = 0.0
+    unfit: str = ""
+    """Why the runner should not be used again."""
+    file: str = ""
+    kind: str = ""
+    message: str = ""
+    exception_type: str = msgspec.field(name="type", default="")
+    traceback: str = ""
+
+
+@dataclass(frozen=True)
+class RunnerKey:
+    """What two tasks must agree in to share a runner."""
+
+    owner_id: str
+    interpreter: tuple[str, ...]
+    environment: tuple[tuple[str, str], ...]
+    modules_directory: str
+
+    @property
+    def command(self) -> list[str]:
+        """The command that starts the interpreter."""
+        return list(self.interpreter) or [sys.executable]
+
+
+class OutputTail:
+    """The end of what each task wrote to one stream; tasks are told apart by the runner's marker."""
+
+    def __init__(self, stream: IO[bytes], marker: bytes) -> None:
+        self.descriptor = stream.fileno()
+        self._stream = stream
+        self._marker = marker
+        self._tail = b""
+        self._finished: deque[bytes] = deque()
+        self.open = True
+        os.set_blocking(self.descriptor, False)
+
+    def drain(self) -> None:
+        """Read what is there, without waiting."""
+        while self.open:
+            try:
+                data = os.read(self.descriptor, _READ_BYTES)
+            except BlockingIOError:
+                return
+            if not data:
+                self.open = False
+                return
+            *finished, tail = (self._tail + data).split(self._marker)
+            self._finished.extend(finished)
+            # A marker may be cut in two: keep enough to recognise it.
+            self._tail = tail[-TAIL_BYTES - len(self._marker) :]
+            if len(data) < 4096:
+                return
+
+    def take(self) -> str:
+        """The tail of the next task that ended; call it once for each, in order."""
+        if not self._finished:
+            self.drain()
+        if self._finished:
+            return _as_text(self._finished.popleft())
+        # The function redirected the stream for good, and the marker went elsewhere.
+        return self.take_unfinished()
+
+    def take_unfinished(self) -> str:
+        """The tail of a task that did not end by itself."""
+        self.drain()
+        tail, self._tail = self._tail, b""
+        return _as_text(tail)
+
+    def close(self) -> None:
+        """Close the stream."""
+        self.open = False
+        self._stream.close()
+
+
+def _as_text(data: bytes) -> str:
+    if not data:
+        return ""
+    return data[-TAIL_BYTES:].lstrip(bytes(range(0x80, 0xC0))).decode(errors="replace")
+
+
+class RunnerProcess:
+    """A runner and the pipes to it.
+
+    Args:
+        key: whose tasks it runs, in which interpreter, with which variables and modules.
+        scratch: an empty directory that is the functions' working directory.
+
+    Raises:
+        RunnerUnavailable: it could not be started, or dill is missing there.
+    """
+
+    def __init__(self, key: RunnerKey, scratch: Path) -> None:
+        self.key = key
+        self.functions: set[str] = set()
+        """Ids of the functions it has been sent."""
+        self.results_directory = ""
+        """Where it has been told to put large results."""
+        self.facts: dict[str, str] = {}
+        """What it said of itself."""
+        self._scratch = scratch
+        self._mark = uuid.uuid4().hex
+        self._unsent = b""
+        self._received = b""
+        self._bystanders = processes.child_processes()
+        commands, self._commands = os.pipe()
+        self._answers, answers = os.pipe()
+        environment = {name: value for name, value in os.environ.items() if name not in _SECRETS}
+        environment.update(key.environment)
+        environment[processes.RUNNER_VARIABLE] = self._mark
+        environment["GC_TASK_SANDBOX_DIR"] = str(scratch)  # Where a Globus Compute ShellFunction runs its command.
+        try:
+            self._process = subprocess.Popen(
+                [*key.command, str(Path(runner.__file__).resolve()), str(commands), str(answers)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                pass_fds=(commands, answers),
+                start_new_session=True,
+                env=environment,
+                bufsize=0,
+            )
+        except OSError as error:
+            os.close(self._commands)
+            os.close(self._answers)
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise RunnerUnavailable(f"The interpreter {' '.join(key.command)} could not be started: {error}") from error
+        finally:
+            os.close(commands)
+            os.close(answers)
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        marker = f"\0faas {uuid.uuid4().hex} end of task\0"
+        self._outputs = (
+            OutputTail(self._process.stdout, marker.encode()),
+            OutputTail(self._process.stderr, marker.encode()),
+        )
+        os.set_blocking(self._commands, False)
+        os.set_blocking(self._answers, False)
+        self._process_descriptor = _open_pidfd(self._process.pid)
+        self._quick, self._full = select.poll(), select.poll()
+        for poll in (self._quick, self._full):
+            poll.register(self._answers, select.POLLIN)
+            if self._process_descriptor is not None:
+                poll.register(self._process_descriptor, select.POLLIN)
+        for output in self._outputs:
+            self._full.register(output.descriptor, select.POLLIN)
+        self._answers_open = True
+        self._await_hello()
+        self.send({"is": "setup", "scratch": str(scratch), "marker": marker, "path": self._path()})
+
+    def _path(self) -> list[str]:
+        return [self.key.modules_directory] if self.key.modules_directory else []
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process runs."""
+        return self._process.poll() is None
+
+    def _await_hello(self) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        command = " ".join(self.key.command)
+        reason = f"was not ready within {START_TIMEOUT_S:.0f} s"
+        try:
+            while time.monotonic() < deadline:
+                for _, header in self._frames_raw(deadline - time.monotonic()):
+                    self.facts = msgspec.json.decode(header, type=dict[str, str])
+                    self.facts.pop("is", None)
+                    if not self.facts.get("dill"):
+                        self.end()
+                        raise RunnerUnavailable(
+                            f"The interpreter {command} (Python {self.facts['python']}) has no dill, which unpacks"
+                            f" functions. Install it there: {self.facts['executable']} -m pip install dill"
+                        )
+                    return
+        except RunnerEnded:
+            reason = f"ended with exit code {self._process.wait()} before it was ready"
+        except (msgspec.MsgspecError, ValueError):
+            reason = "did not answer like a Python interpreter"
+        self.kill()
+        said = self._outputs[1].take_unfinished().strip() or "nothing"
+        for output in self._outputs:
+            output.close()
+        raise RunnerUnavailable(
+            f"The interpreter {command} {reason}; runners need Python 3.8 or newer with dill. It said: {said[-1500:]}"
+        )
+
+    def send(self, header: dict[str, object], *bodies: bytes) -> None:
+        """Queue a frame; `flush` or `receive` sends it."""
+        encoded = msgspec.json.encode(header)
+        self._unsent += runner.PREFIX.pack(len(encoded), sum(map(len, bodies))) + encoded + b"".join(bodies)
+
+    def flush(self) -> None:
+        """Send what the pipe takes."""
+        while self._unsent:
+            try:
+                sent = os.write(self._commands, self._unsent)
+            except BlockingIOError:
+                return
+            except OSError:
+                self._unsent = b""  # It ended, or closed the pipe; `receive` will tell.
+                return
+            self._unsent = self._unsent[sent:]
+
+    def receive(self, timeout_s: float) -> list[tuple[Answer, bytes]]:
+        """The frames that have come, waiting for at least one.
+
+        Args:
+            timeout_s: how long to wait; the list is empty after that.
+
+        Returns:
+            Headers with bodies, in order.
+
+        Raises:
+            RunnerEnded: the process has ended and nothing it sent is left to deliver.
+            ValueError: what came is no frame.
+        """
+        return [(_ANSWERS.decode(header), body) for body, header in self._frames_raw(timeout_s)]
+
+    def _frames_raw(self, timeout_s: float) -> list[tuple[bytes, bytes]]:
+        self.flush()
+        deadline = time.monotonic() + timeout_s
+        quick = not self._unsent
+        while True:
+            left_s = max(0.0, deadline - time.monotonic())
+            if quick:
+                events = self._quick.poll(min(left_s, _OUTPUT_AFTER_S) * 1000)
+            else:
+                if self._process_descriptor is None:
+                    left_s = min(left_s, _WITHOUT_PIDFD_S)
+                if self._unsent:
+                    self._full.register(self._commands, select.POLLOUT)
+                events = self._full.poll(left_s * 1000)
+                if self._unsent:
+                    self._full.unregister(self._commands)
+                    self.flush()
+                for output in self._outputs:
+                    output.drain()
+                    if not output.open:
+                        self._forget(output.descriptor)
+            ended = (
+                any(descriptor == self._process_descriptor for descriptor, _ in events)
+                if self._process_descriptor is not None
+                else not events and not self.alive
+            )
+            frames = self._read_frames(ended) if events or ended else []
+            if frames:
+                return frames
+            if ended:
+                raise RunnerEnded
+            if not quick and time.monotonic() >= deadline:
+                return []
+            quick = False
+
+    def _forget(self, descriptor: int) -> None:
+        for poll in (self._quick, self._full):
+            try:
+                poll.unregister(descriptor)
+            except KeyError:
+                continue
+
+    def _read_frames(self, everything: bool) -> list[tuple[bytes, bytes]]:
+        while self._answers_open:
+            try:
+                data = os.read(self._answers, _READ_BYTES)
+            except BlockingIOError:
+                break
+            if not data:
+                # Ended, or the function closed the pipe and goes on: then only its end will tell.
+                self._answers_open = False
+                self._forget(self._answers)
+                break
+            self._received += data
+            if not everything:
+                break
+        frames = []
+        received, position = self._received, 0
+        while len(received) >= position + runner.PREFIX.size:
+            header_bytes, body_bytes = runner.PREFIX.unpack_from(received, position)
+            if header_bytes + body_bytes > 1 << 30:
+                raise ValueError("not a frame")
+            middle = position + runner.PREFIX.size + header_bytes
+            if len(received) < middle + body_bytes:
+                break
+            frames.append((received[middle : middle + body_bytes], received[middle - header_bytes : middle]))
+            position = middle + body_bytes
+        self._received = received[position:]
+        return frames
+
+    def take_output(self) -> tuple[str, str]:
+        """Tails of stdout and stderr of the next task that ended."""
+        return self._outputs[0].take(), self._outputs[1].take()
+
+    def take_last_output(self) -> tuple[str, str]:
+        """Tails of stdout and stderr of the task that was running when the process ended."""
+        return self._outputs[0].take_unfinished(), self._outputs[1].take_unfinished()
+
+    def exit_status(self) -> int:
+        """Exit code, or minus the signal, of the ended process (of the runner behind a wrapping shell, too)."""
+        status = self._process.wait()
+        wrapped = self.facts.get("pid") != str(self._process.pid)
+        return 128 - status if wrapped and 128 < status < 192 else status
+
+    def kill(self) -> int:
+        """Kill it with everything it started, at once; its output can still be taken.
+
+        Returns:
+            How many processes it left behind.
+        """
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.kill()
+        self._process.wait()
+        left = processes.kill_orphans(self._mark, self._process.pid, self._bystanders)
+        self._close()
+        return left
+
+    def end(self, timeout_s: float = 2.0) -> None:
+        """Let it end by itself, so that libraries clean up; kill it if it does not."""
+        os.close(self._commands)
+        self._commands = -1
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout_s)
+        self.kill()
+        for output in self._outputs:
+            output.close()
+
+    def _close(self) -> None:
+        if self._commands >= 0:
+            os.close(self._commands)
+            self._commands = -1
+        if self._answers >= 0:
+            os.close(self._answers)
+            self._answers = -1
+            if self._process_descriptor is not None:
+                os.close(self._process_descriptor)
+            shutil.rmtree(self._scratch, ignore_errors=True)
+
+
+_ANSWERS = msgspec.json.Decoder(Answer)
+
+
+def _open_pidfd(pid: int) -> int | None:
+    """A descriptor that becomes readable when the process ends; None where there is no such thing."""
+    if sys.platform != "linux":
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return None

@@ -1,0 +1,442 @@
+"""Runs a chunk of tasks in the pilot's worker process, feeding them to a warm runner one after the other.
+
+The engine calls `run_chunk` with an encoded `endpoints.chunk.Chunk` and gets an encoded `ChunkReport`.
+A few tasks are sent ahead, so that the runner need not wait between them; it says when each starts.
+When a runner dies only the task that had started is at fault: those sent but not started go to a new one.
+"""
+
+from __future__ import annotations
+
+import atexit
+import multiprocessing.util
+import os
+import signal
+import socket
+import threading
+import time
+from collections import OrderedDict, deque
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from endpoints import processes
+from endpoints.chunk import Chunk, ChunkReport, ChunkTask, TaskReport
+from endpoints.code_cache import CachedCode, CodeCache, CodeUnavailable
+from endpoints.journal import Journal
+from endpoints.runner import CHANNEL_CLOSED
+from endpoints.runner_process import Answer, RunnerEnded, RunnerKey, RunnerProcess, RunnerUnavailable
+from endpoints.scratch import Scratch
+from faas.models import AttemptKey, Failure, FailureKind
+
+WARM_RUNNERS = 3
+"""Runners kept for later chunks by one worker process."""
+SENT_AHEAD = 16
+SENT_AHEAD_BYTES = 512 * 1024
+RECALL_CHECK_S = 0.5
+_UNEXPLAINED_DEATHS = 3
+"""A runner that dies before it starts the task it was sent is replaced this often."""
+
+
+class Worker:
+    """What one worker process keeps from chunk to chunk: warm runners and code."""
+
+    def __init__(self) -> None:
+        self.process = os.getpid()
+        self.codes = CodeCache()
+        self._scratch = Scratch()
+        self._runners: OrderedDict[RunnerKey, RunnerProcess] = OrderedDict()
+        processes.adopt_orphans()
+        # Under multiprocessing a process ends without atexit.
+        multiprocessing.util.Finalize(None, self.stop, exitpriority=100)
+        atexit.register(self.stop)
+
+    def runner(self, key: RunnerKey) -> RunnerProcess:
+        """A warm runner, or a new one.
+
+        Raises:
+            RunnerUnavailable: a new one cannot be started.
+        """
+        runner = self._runners.get(key)
+        if runner is not None:
+            if runner.alive:
+                self._runners.move_to_end(key)
+                return runner
+            self.discard(runner)
+        while len(self._runners) >= WARM_RUNNERS:
+            self._runners.popitem(last=False)[1].end()
+        runner = RunnerProcess(key, self._scratch.make())
+        self._runners[key] = runner
+        return runner
+
+    def discard(self, runner: RunnerProcess) -> int:
+        """Kill a runner that is not to be used again; returns how many processes it left."""
+        self._runners.pop(runner.key, None)
+        return runner.kill()
+
+    def stop(self) -> None:
+        """End all runners; in a forked copy of this process they are not ours to end."""
+        if self.process != os.getpid():
+            return
+        while self._runners:
+            self._runners.popitem()[1].end()
+        self._scratch.remove()
+        self.process = -1
+
+
+_lock = threading.Lock()
+_worker: Worker | None = None
+
+
+def run_chunk(payload: bytes) -> bytes:
+    """Run a chunk's tasks and report on each.
+
+    Args:
+        payload: an encoded `Chunk`.
+
+    Returns:
+        An encoded `ChunkReport`: one report for each task, in order.
+    """
+    global _worker
+    chunk = msgspec.msgpack.decode(payload, type=Chunk)
+    with _lock:
+        if _worker is None or _worker.process != os.getpid():
+            _worker = Worker()
+        return msgspec.msgpack.encode(ChunkRun(_worker, chunk).run())
+
+
+def stop_runners() -> None:
+    """End this process's runners; the next chunk starts new ones."""
+    global _worker
+    with _lock:
+        if _worker is not None:
+            _worker.stop()
+            _worker = None
+
+
+class ChunkRun:
+    """One chunk under way."""
+
+    def __init__(self, worker: Worker, chunk: Chunk) -> None:
+        self._worker = worker
+        self._chunk = chunk
+        self._tasks = chunk.tasks
+        self._directory = Path(chunk.run_directory)
+        self._results = self._directory / "results"
+        self._results.mkdir(exist_ok=True)
+        self._recalled: set[str] = set()
+        self._recalls_checked = 0.0
+        self._reports: list[TaskReport | None] = [None] * len(chunk.tasks)
+        self._waiting = deque(range(len(chunk.tasks)))
+        self._facts: dict[str, str] = {}
+        self._unexplained_deaths = 0
+        self._environment = tuple(sorted(chunk.environment.items()))
+        journal = self._directory / "journal"
+        journal.mkdir(exist_ok=True)
+        self._journal = Journal(journal / chunk.chunk_id)
+        # Of the task that runs now, as far as the runner has told:
+        self._started: int | None = None
+        self._started_at = 0.0
+        self._deadline = float("inf")
+        self._since = 0.0
+
+    def run(self) -> ChunkReport:
+        """Run every task; whatever happens to one, each gets a report."""
+        try:
+            while self._waiting:
+                self._run_some()
+        finally:
+            self._journal.close()
+        host = socket.gethostname()
+        return ChunkReport(
+            chunk_id=self._chunk.chunk_id,
+            host=host,
+            worker=f"{os.getpid()}@{host}",
+            python_version=self._facts.get("python", ""),
+            runner=self._facts,
+            tasks=[report for report in self._reports if report is not None],
+        )
+
+    def _run_some(self) -> None:
+        """Run tasks from the front, as far as one runner goes."""
+        code = self._code_of_next()
+        if code is None:
+            return
+        key = self._key(code)
+        try:
+            runner = self._worker.runner(key)
+        except RunnerUnavailable as error:
+            while (code := self._code_of_next()) and self._key(code) == key:
+                self._fail(self._waiting.popleft(), "crash", str(error))
+            return
+        self._facts = runner.facts
+        try:
+            self._feed(runner)
+        except BaseException:
+            self._worker.discard(runner)
+            raise
+
+    def _key(self, code: CachedCode) -> RunnerKey:
+        return RunnerKey(
+            self._chunk.owner_id, tuple(self._chunk.interpreter), self._environment, code.modules_directory
+        )
+
+    def _code_of_next(self) -> CachedCode | None:
+        """The code of the next task to send; those that cannot run are reported and passed over."""
+        self._check_recalls()
+        while self._waiting:
+            task = self._tasks[self._waiting[0]]
+            if self._recalled and _name(task.attempt) in self._recalled:
+                self._report(self._waiting.popleft(), "cancelled")
+                continue
+            try:
+                return self._worker.codes.load(self._directory, task.function_id)
+            except CodeUnavailable as error:
+                self._fail(self._waiting.popleft(), "serialization", str(error))
+        return None
+
+    def _feed(self, runner: RunnerProcess) -> None:
+        """Send tasks ahead and take in answers, until the chunk or the runner ends."""
+        sent: deque[int] = deque()
+        if runner.results_directory != str(self._results):
+            runner.results_directory = str(self._results)
+            runner.send({"is": "results", "directory": runner.results_directory})
+        sent_bytes = 0
+        while True:
+            while len(sent) < SENT_AHEAD and sent_bytes < SENT_AHEAD_BYTES:
+                code = self._code_of_next()
+                if code is None or self._key(code) != runner.key:
+                    break
+                index = self._waiting.popleft()
+                sent_bytes += self._send(runner, self._tasks[index], index, code)
+                sent.append(index)
+            if not sent:
+                return
+            try:
+                unfit = False
+                for answer, body in runner.receive(self._patience_s()):
+                    if answer.what == "started":
+                        self._note_start(answer, runner)
+                    elif answer.what == "ended" and sent and answer.task == sent[0]:
+                        sent.popleft()
+                        self._take(answer, body, runner)
+                        unfit = bool(answer.unfit)
+                    else:
+                        raise ValueError(f"unexpected answer {answer.what}")
+                self._journal.flush()
+                if not sent:
+                    sent_bytes = 0
+                if not unfit and not self._overdue(runner, sent):
+                    continue
+                if unfit:
+                    self._worker.discard(runner)
+            except RunnerEnded:
+                self._explain_end(runner, sent)
+            except (ValueError, msgspec.MsgspecError):
+                self._worker.discard(runner)
+                self._blame(runner, sent, "crash", "The function wrote into the pipe that its runner answers on.")
+            self._started = None
+            self._waiting.extendleft(reversed(sent))
+            return
+
+    def _send(self, runner: RunnerProcess, task: ChunkTask, index: int, code: CachedCode) -> int:
+        function = code.function
+        if task.function_id not in runner.functions:
+            runner.functions.add(task.function_id)
+            runner.send(
+                {
+                    "is": "function",
+                    "id": task.function_id,
+                    "name": function.name,
+                    "python": function.python_version,
+                },
+                function.code,
+            )
+        header: dict[str, object] = {
+            "is": "task",
+            "task": index,
+            "id": task.task_id,
+            "function": task.function_id,
+            "name": _name(task.attempt),
+        }
+        if task.values:
+            header["payload_bytes"] = len(task.payload)
+            header["values"] = {name: len(value) for name, value in task.values.items()}
+        if task.value_files:
+            header["value_files"] = task.value_files
+        if task.payload_file:
+            header["payload_file"] = task.payload_file
+        runner.send(header, task.payload, *task.values.values())
+        return len(task.payload) + sum(map(len, task.values.values()))
+
+    def _note_start(self, answer: Answer, runner: RunnerProcess) -> None:
+        task = self._tasks[answer.task]
+        self._journal.started(task.attempt, answer.at, runner.pid)
+        self._started, self._started_at, self._since = answer.task, answer.at, time.monotonic()
+        self._deadline = self._since + task.timeout_s if task.timeout_s else float("inf")
+
+    def _take(self, answer: Answer, body: bytes, runner: RunnerProcess) -> None:
+        stdout, stderr = runner.take_output()
+        report = TaskReport(
+            attempt=self._tasks[answer.task].attempt,
+            state="succeeded",
+            result=body,
+            result_file=answer.file,
+            started_at=self._started_at,
+            ended_at=answer.at,
+            run_s=answer.run_s,
+            stdout=stdout,
+            stderr=stderr,
+        )
+        if answer.kind:
+            failure = Failure(
+                kind=msgspec.convert(answer.kind, FailureKind),
+                message=answer.message,
+                exception_type=answer.exception_type,
+                traceback=answer.traceback,
+                exception=body,
+            )
+            report.state, report.kind, report.message = "failed", failure.kind, failure.message
+            report.result = msgspec.msgpack.encode(failure)
+        elif answer.unfit:
+            report.message = f"The function {answer.unfit}; its process was ended after it."
+        self._journal.ended(report.attempt)
+        self._reports[answer.task] = report
+        self._started = None
+        self._deadline = float("inf")
+
+    def _patience_s(self) -> float:
+        now = time.monotonic()
+        return max(0.0, min(self._deadline - now, self._recalls_checked + RECALL_CHECK_S - now))
+
+    def _check_recalls(self) -> bool:
+        """Look for recalls if it is time to."""
+        now = time.monotonic()
+        if now - self._recalls_checked < RECALL_CHECK_S:
+            return False
+        self._recalls_checked = now
+        try:
+            self._recalled = {path.name for path in (self._directory / "recalled").iterdir()}
+        except OSError:
+            self._recalled = set()
+        return True
+
+    def _overdue(self, runner: RunnerProcess, sent: deque[int]) -> bool:
+        """End a runner whose task is recalled or has run out of time."""
+        self._check_recalls()
+        if self._started is None:
+            return False
+        task = self._tasks[self._started]
+        if self._recalled and _name(task.attempt) in self._recalled:
+            self._worker.discard(runner)
+            self._blame(runner, sent, "cancelled", "The task was cancelled while it ran; its process was killed.")
+            return True
+        if time.monotonic() >= self._deadline:
+            self._worker.discard(runner)
+            self._blame(
+                runner,
+                sent,
+                "timeout",
+                f"The function ran longer than its timeout_s of {task.timeout_s:g} s and was killed.",
+            )
+            return True
+        return False
+
+    def _explain_end(self, runner: RunnerProcess, sent: deque[int]) -> None:
+        """The runner ended by itself: the task that had started is at fault, if one had."""
+        status = runner.exit_status()
+        left = self._worker.discard(runner)
+        if self._started is None:
+            self._unexplained_deaths += 1
+            if self._unexplained_deaths < _UNEXPLAINED_DEATHS:
+                return
+            self._started, self._started_at, self._since = sent[0], time.time(), time.monotonic()
+        code = self._worker.codes.load(self._directory, self._tasks[self._started].function_id).function
+        message = _explain_status(status)
+        ours = runner.facts.get("python", "")
+        if status < 0 and code.serializer == "01" and code.python_version.split(".")[:2] != ours.split(".")[:2]:
+            message += f" Its byte code was made by Python {code.python_version} and run by Python {ours}."
+        if left:
+            message += f" It left {left} process{'es' if left > 1 else ''} running, which were killed."
+        self._blame(runner, sent, "crash", message)
+
+    def _blame(self, runner: RunnerProcess, sent: deque[int], kind: FailureKind, message: str) -> None:
+        """Report the started task as ended by what happened to its runner."""
+        stdout, stderr = runner.take_last_output()
+        index = self._started
+        if index is None:
+            return
+        sent.remove(index)
+        (self._results / f"{_name(self._tasks[index].attempt)}.partial").unlink(missing_ok=True)
+        run_s = time.monotonic() - self._since
+        self._journal.ended(self._tasks[index].attempt)
+        self._report(
+            index,
+            "cancelled" if kind == "cancelled" else "failed",
+            kind=kind,
+            message=message,
+            started_at=self._started_at,
+            ended_at=self._started_at + run_s,
+            run_s=run_s,
+            stdout=stdout,
+            stderr=stderr,
+        )
+
+    def _fail(self, index: int, kind: FailureKind, message: str) -> None:
+        """Report a task that never came to run."""
+        self._report(index, "failed", kind=kind, message=message)
+
+    def _report(
+        self,
+        index: int,
+        state: Literal["failed", "cancelled"],
+        *,
+        kind: FailureKind = "cancelled",
+        message: str = "The task was cancelled before it started.",
+        started_at: float | None = None,
+        ended_at: float | None = None,
+        run_s: float | None = None,
+        stdout: str = "",
+        stderr: str = "",
+    ) -> None:
+        self._reports[index] = TaskReport(
+            attempt=self._tasks[index].attempt,
+            state=state,
+            kind=kind,
+            message=message,
+            result=msgspec.msgpack.encode(Failure(kind=kind, message=message)),
+            started_at=started_at,
+            ended_at=ended_at,
+            run_s=run_s,
+            stdout=stdout,
+            stderr=stderr,
+        )
+
+
+def _name(attempt: AttemptKey) -> str:
+    return f"{attempt.sequence}.{attempt.number}"
+
+
+def _explain_status(status: int) -> str:
+    """What an exit status means, to the person whose function it was."""
+    if status == CHANNEL_CLOSED:
+        return (
+            "The function closed file descriptors it had not opened (os.closerange or the like), among them those of"
+            " its runner, so that its result could not be sent."
+        )
+    if status >= 0:
+        return (
+            f"The function's process ended with exit code {status} before the function returned: it, or a library it"
+            f" uses, called os._exit({status}) or exit({status})."
+        )
+    number = -status
+    try:
+        name = signal.Signals(number).name
+    except ValueError:
+        name = "unknown"
+    hint = {
+        "SIGKILL": " This endpoint did not do that: most often the machine or the batch job ran out of memory.",
+        "SIGSEGV": " That is a fault in compiled code (a library, or byte code of another Python); see its stderr.",
+        "SIGABRT": " That is compiled code giving up on an error of its own; see its stderr.",
+    }.get(name, "")
+    return f"The function's process was killed by signal {number} ({name}).{hint}"
