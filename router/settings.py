@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 import socket
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +11,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from faas.errors import ConfigurationError
+from faas.settings import load_settings as find_home
 
 DEFAULT_PORT = 8585
 
@@ -31,7 +31,7 @@ _SOURCES = {
 
 def default_data_directory() -> Path:
     """``$FAAS_HOME``, else ``~/.faas``: there the other commands look for credentials by themselves."""
-    return Path(os.environ.get("FAAS_HOME") or "~/.faas").expanduser()
+    return find_home().home.expanduser()
 
 
 class ServiceSettings(BaseSettings):

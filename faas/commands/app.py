@@ -9,6 +9,7 @@ import os
 import sys
 import tempfile
 import traceback
+import warnings
 from importlib.metadata import EntryPoint
 from typing import Annotated, Any, NoReturn
 
@@ -41,6 +42,7 @@ def run(arguments: list[str]) -> int:
     """
     wanted = next((argument for argument in arguments if not argument.startswith("-")), "")
     debug = "--debug" in (arguments[: arguments.index(wanted)] if wanted else arguments)
+    warnings.showwarning = _warn
     try:
         code = _run(arguments, wanted)
         sys.stdout.flush()
@@ -133,6 +135,10 @@ def _explain(error: Exception, debug: bool) -> int:
     except OSError:
         return _say(f"unexpected {what}. Run it again as `faas --debug …` to see where.", 1)
     return _say(f"unexpected {what}. The traceback is in {file.name}; please send it to the developers.", 1)
+
+
+def _warn(message: Warning | str, *_: object, **__: object) -> None:
+    _say(f"warning: {message}", 0)
 
 
 def _say(message: str, code: int) -> int:

@@ -1,0 +1,50 @@
+"""Finds functions and tasks the way people name them: by name, by id, by the beginning of an id."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote
+
+from faas.commands.inputs import is_id, match_id
+from faas.errors import NotFound
+from faas.link import Link
+from faas.models import Function, TaskPage, TaskQuery
+
+NEWEST = 1000
+"""An abbreviated id is looked for among this many newest functions or tasks."""
+
+_BEGINNING = re.compile(r"[0-9a-f]{4,8}(-[0-9a-f-]*)?", re.IGNORECASE)
+
+
+def segment(text: str) -> str:
+    """Text as one segment of a URL's path, whatever is in it."""
+    return quote(text, safe="")
+
+
+def find_function(link: Link, text: str) -> Function:
+    """The function with this name, id, or beginning of an id.
+
+    Raises:
+        NotFound: there is none.
+        ConfigurationError: several ids begin so.
+    """
+    try:
+        return link.request("GET", f"/v1/functions/{segment(text)}", response=Function)
+    except NotFound:
+        if not _BEGINNING.fullmatch(text) or is_id(text):
+            raise
+    known = link.request("GET", "/v1/functions", response=list[Function], params={"limit": NEWEST})
+    found = match_id(text, (function.function_id for function in known), "function")
+    return next(function for function in known if function.function_id == found)
+
+
+def find_task(link: Link, text: str) -> str:
+    """The id of the task with this id, or beginning of one.
+
+    Raises:
+        ConfigurationError: none of the newest tasks, or several, have such an id.
+    """
+    if is_id(text):
+        return text.lower()
+    page = link.request("POST", "/v1/tasks/search", TaskQuery(limit=NEWEST), response=TaskPage)
+    return match_id(text, (task.task_id for task in page.tasks), "task")
