@@ -110,6 +110,19 @@ class WhoAmI(Model, kw_only=True):
     endpoint_id: str = ""
 
 
+class CreateIdentity(Model, kw_only=True):
+    """An identity to create."""
+
+    name: str
+
+
+class Identity(Model, kw_only=True):
+    """A person, an instrument or a programme: who owns functions, tasks and endpoints."""
+
+    identity_id: str
+    name: str
+
+
 class CreateToken(Model, kw_only=True):
     """A token to mint; ``identity`` (default: the caller's own) takes an admin."""
 
@@ -481,6 +494,8 @@ class LeaseRequest(Model, kw_only=True):
     """Estimated seconds of work held and not yet running, over all workers."""
     wait_s: float = 20.0
     max_tasks: int = 2_000
+    segments: dict[str, int] = {}
+    """Owner id to the segment grants in stock; more come for owners with fewer than two."""
 
 
 class LeasedTask(Model, kw_only=True):
@@ -546,6 +561,8 @@ class ReportRequest(Model, kw_only=True):
     """Outcomes; may name attempts of this endpoint's earlier sessions (its spool)."""
 
     outcomes: list[Outcome]
+    run_s: dict[str, float] = {}
+    """Function id to the mean run time of these outcomes' calls."""
     owners: list[str] = []
     """Owner ids for which one more segment grant each is wanted."""
 
@@ -577,6 +594,10 @@ class HeartbeatResponse(Model, kw_only=True):
 
     recalled: list[AttemptKey] = []
     demand: Demand = msgspec.field(default_factory=Demand)
+
+
+class Nothing(Model):
+    """The answer where there is nothing to say."""
 
 
 class Problem(Model, kw_only=True):

@@ -95,11 +95,15 @@ def delete(transaction: Transaction, principal: Principal, reference: str) -> No
     transaction.execute(sa.delete(endpoints).where(endpoints.c.endpoint_id == site.endpoint_id))
 
 
-def all_sites(transaction: Transaction) -> dict[str, Site]:
-    """Every endpoint, by id."""
+def all_sites(transaction: Transaction, *, online: bool = False) -> dict[str, Site]:
+    """Every endpoint, or every one whose agent is heard from, by id."""
     query = sa.select(endpoints, identities.c.name.label("owner")).join(
         identities, identities.c.identity_id == endpoints.c.owner_id
     )
+    if online:
+        query = query.join(sessions, sessions.c.session_id == endpoints.c.session_id).where(
+            sessions.c.state == "active"
+        )
     return {row.endpoint_id: _site(row) for row in transaction.execute(query)}
 
 

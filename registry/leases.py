@@ -56,6 +56,8 @@ class Granted:
     timeout_s: float | None
     idempotent: bool
     losses: int
+    depends: bool
+    """Whether its arguments refer to other tasks' results."""
 
 
 Choose = Callable[[Site, list[QueuedClass]], list[Share]]
@@ -194,6 +196,7 @@ def _granted(transaction: Transaction, keys: list[AttemptKey]) -> list[Granted]:
             tasks.c.timeout_s,
             tasks.c.idempotent,
             tasks.c.losses,
+            tasks.c.parents,
         ).where(tasks.c.sequence.in_([key.sequence for key in keys[start : start + 1000]]))
         found.update({row.sequence: row for row in transaction.execute(query)})
     return [
@@ -209,6 +212,7 @@ def _granted(transaction: Transaction, keys: list[AttemptKey]) -> list[Granted]:
             timeout_s=row.timeout_s,
             idempotent=row.idempotent,
             losses=row.losses,
+            depends=row.parents > 0,
         )
         for key in keys
         for row in [found[key.sequence]]

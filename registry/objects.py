@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import uuid
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -15,6 +16,7 @@ from .database import Transaction
 from .identities import Principal
 from .schema import objects
 
+_DOOMED = 0.0
 UNREFERENCED_S = 24 * 3600.0
 """An object that nothing refers to after this long is deleted."""
 
@@ -64,7 +66,7 @@ def find(transaction: Transaction, object_ids: set[str]) -> dict[str, StoredObje
     wanted = sorted(object_ids)
     found = {}
     for start in range(0, len(wanted), 1000):
-        query = sa.select(objects).where(objects.c.object_id.in_(wanted[start : start + 1000]))
+        query = _standing().where(objects.c.object_id.in_(wanted[start : start + 1000]))
         for row in transaction.execute(query):
             found[row.object_id] = StoredObject(row.object_id, row.key, row.owner_id, row.size_bytes)
     return found
@@ -85,7 +87,7 @@ def own(transaction: Transaction, principal: Principal, object_id: str) -> Store
 def segments_granted(transaction: Transaction, endpoint_id: str, object_ids: set[str]) -> dict[str, StoredObject]:
     """Of these ids, the segments that this endpoint was granted."""
     wanted = sorted(object_ids)
-    query = sa.select(objects).where(
+    query = _standing().where(
         objects.c.object_id.in_(wanted), objects.c.endpoint_id == endpoint_id, objects.c.kind == "segment"
     )
     return {
@@ -110,14 +112,21 @@ def within(location: Location, size_bytes: int) -> bool:
     return location.offset >= 0 and location.length_bytes >= 0 and location.offset + location.length_bytes <= size_bytes
 
 
-def expired(transaction: Transaction, limit: int) -> list[StoredObject]:
-    """Objects that nothing came to refer to in time, a slice of them."""
-    query = sa.select(objects).where(objects.c.expires_at < transaction.now).limit(limit)
+def doom(transaction: Transaction, limit: int) -> list[StoredObject]:
+    """Mark objects that nothing came to refer to in time; from here on nothing can.
+
+    The bytes go next, then ``forget`` drops the rows: a crash in between leaves marked rows to be found again.
+    """
+    late = sa.select(objects.c.object_id).where(objects.c.expires_at < transaction.now).limit(limit)
+    transaction.execute(sa.update(objects).where(objects.c.object_id.in_(late)).values(expires_at=_DOOMED))
+    query = sa.select(objects).where(objects.c.expires_at == _DOOMED)
     return [StoredObject(row.object_id, row.key, row.owner_id) for row in transaction.execute(query)]
 
 
 def forget(transaction: Transaction, object_ids: list[str]) -> None:
-    """Drop the rows of objects whose bytes are gone (unless they came to be used meanwhile)."""
-    transaction.execute(
-        sa.delete(objects).where(objects.c.object_id.in_(object_ids), objects.c.expires_at.is_not(None))
-    )
+    """Drop the rows of doomed objects whose bytes are gone."""
+    transaction.execute(sa.delete(objects).where(objects.c.object_id.in_(object_ids), objects.c.expires_at == _DOOMED))
+
+
+def _standing() -> sa.Select[Any]:
+    return sa.select(objects).where(objects.c.expires_at.is_distinct_from(_DOOMED))

@@ -9,6 +9,8 @@ from faas.models import Outcome
 from . import objects
 from .attempts import Settled, settle
 from .database import Transaction
+from .endpoints import site
+from .identities import list_identities
 from .schema import tasks
 
 
@@ -54,6 +56,13 @@ def report(transaction: Transaction, endpoint_id: str, outcomes: list[Outcome], 
         )
     objects.keep(transaction, used)
     return settle(transaction, endpoint_id, settled)
+
+
+def owners_served(transaction: Transaction, endpoint_id: str, owners: list[str]) -> list[str]:
+    """Of these identities, those whose tasks the endpoint runs: it may store results for them."""
+    here = site(transaction, endpoint_id)
+    names = list_identities(transaction)
+    return [owner_id for owner_id in owners if owner_id in names and here.allows(owner_id, names[owner_id])]
 
 
 def _misplaced(

@@ -166,6 +166,7 @@ tasks = sa.Table(
     sa.Column("target", sa.Text, nullable=False),
     sa.Column("tags", sa.JSON(none_as_null=True)),
     sa.Column("retry_of", Id),
+    sa.Column("parents", sa.Integer, nullable=False),
     sa.Column("waiting_for", sa.Integer, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("charged", sa.Integer, nullable=False),

@@ -14,6 +14,7 @@ from faas.models import TERMINAL_STATES, Refusal, Submission, SubmitResponse
 
 from . import endpoints as endpoint_registry
 from . import functions as function_registry
+from . import objects as object_registry
 from .database import Transaction
 from .endings import End, finish
 from .identities import Principal
@@ -201,6 +202,7 @@ def _row(
         "target": submission.target,
         "tags": submission.tags or None,
         "retry_of": submission.retry_of or None,
+        "parents": len(submission.dependencies),
         "waiting_for": 0,
         "attempts": 0,
         "charged": 0,
@@ -233,11 +235,7 @@ def _check(submission: Submission) -> None:
 def _check_references(transaction: Transaction, principal: Principal, submission: Submission) -> None:
     wanted = [*submission.objects, *([submission.argument_object] if submission.argument_object else [])]
     for object_id in wanted:
-        owner = transaction.execute(
-            sa.select(objects.c.owner_id).where(objects.c.object_id == object_id)
-        ).scalar_one_or_none()
-        if owner != principal.identity_id:
-            raise NotFound(f"There is no object {object_id!r} of yours.", fix="Upload it first.", field="objects")
+        object_registry.own(transaction, principal, object_id)
 
 
 def _check_parents(principal: Principal, submission: Submission, *known: dict[str, tuple[str, bytes]]) -> None:

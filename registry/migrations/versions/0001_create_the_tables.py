@@ -110,6 +110,7 @@ def upgrade() -> None:
         sa.Column("target", sa.Text(), nullable=False),
         sa.Column("tags", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("retry_of", sa.String(length=36), nullable=True),
+        sa.Column("parents", sa.Integer(), nullable=False),
         sa.Column("waiting_for", sa.Integer(), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("charged", sa.Integer(), nullable=False),

@@ -1,0 +1,1 @@
+"""What goes where: the service. API, authentication, dispatch, policies and the object store."""

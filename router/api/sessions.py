@@ -1,0 +1,79 @@
+"""Routes for agents: open a session, lease, report, give signs of life, close."""
+
+from __future__ import annotations
+
+import logging
+
+from faas.models import (
+    AttemptKey,
+    Heartbeat,
+    HeartbeatResponse,
+    LeaseRequest,
+    LeaseResponse,
+    Nothing,
+    OpenSession,
+    ReportRequest,
+    ReportResponse,
+    SessionOpened,
+)
+from registry import sessions
+from router.api.routes import Call, Routes
+from router.wakeups import session
+
+log = logging.getLogger(__name__)
+routes = Routes("sessions")
+
+HEARTBEAT_S = 4.0
+_MAX_HEARTBEAT_WAIT_S = 5.0
+
+
+@routes.add("POST", "/sessions", "endpoint", body=OpenSession, answer=SessionOpened)
+async def open_session(call: Call[OpenSession]) -> SessionOpened:
+    """An agent comes up. Refused (409) while another one's session lives, unless it is replaced."""
+    service = call.service
+    session_id, site = await service.database.write(sessions.open_session, call.principal.endpoint_id, call.body)
+    log.info("endpoint %s runs on %s (pid %d)", site.name, call.body.host, call.body.pid)
+    return SessionOpened(
+        session_id=session_id,
+        endpoint_id=site.endpoint_id,
+        endpoint=site.name,
+        owner=site.owner,
+        owner_id=site.owner_id,
+        lease_timeout_s=service.settings.lease_timeout_s,
+        heartbeat_s=min(HEARTBEAT_S, service.settings.lease_timeout_s / 4),
+    )
+
+
+@routes.add("POST", "/sessions/{session_id}/lease", "endpoint", body=LeaseRequest, answer=LeaseResponse)
+async def lease(call: Call[LeaseRequest]) -> LeaseResponse:
+    """Ask for work; waits for some. The same number again gets the same answer."""
+    return await call.service.dispatch.lease(call.principal, call.path("session_id"), call.body)
+
+
+@routes.add("POST", "/sessions/{session_id}/report", "endpoint", body=ReportRequest, answer=ReportResponse)
+async def report(call: Call[ReportRequest]) -> ReportResponse:
+    """Report outcomes of attempts, of this session or of earlier ones of the endpoint."""
+    return await call.service.reports.take(call.principal, call.path("session_id"), call.body)
+
+
+@routes.add("POST", "/sessions/{session_id}/heartbeat", "endpoint", body=Heartbeat, answer=HeartbeatResponse)
+async def heartbeat(call: Call[Heartbeat]) -> HeartbeatResponse:
+    """A sign of life with the attempts held; answered early when one of them is to be stopped."""
+    service, session_id, beat = call.service, call.path("session_id"), call.body
+    endpoint_id = call.principal.endpoint_id
+    recalled = await service.database.write(sessions.heartbeat, endpoint_id, session_id, beat)
+    if not recalled:
+
+        async def look() -> list[AttemptKey] | None:
+            return await service.database.read(sessions.recalled, session_id) or None
+
+        wait_s = min(beat.wait_s, _MAX_HEARTBEAT_WAIT_S)
+        recalled = await service.wakeups.until(look, wait_s, session(session_id)) or []
+    return HeartbeatResponse(recalled=recalled, demand=await service.dispatch.demand(endpoint_id))
+
+
+@routes.add("DELETE", "/sessions/{session_id}", "endpoint", answer=Nothing)
+async def close_session(call: Call[None]) -> Nothing:
+    """The agent stops: what it still holds is lost (started) or goes back to the queue (not)."""
+    await call.service.database.write(sessions.close, call.principal.endpoint_id, call.path("session_id"))
+    return Nothing()

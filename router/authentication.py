@@ -1,0 +1,61 @@
+"""Who is asking: bearer tokens, looked up by hash and remembered for a few seconds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+
+from faas.errors import NotAuthenticated, PermissionDenied
+from registry import identities
+from registry.database import Database
+from registry.identities import Principal, token_hash
+
+_REMEMBER_S = 5.0
+"""How long another replica's revocation may go unnoticed; this one's works at once."""
+_REMEMBER_TOKENS = 10_000
+
+
+class Authenticator:
+    """Turns Authorization headers into principals."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._known: dict[str, tuple[Principal, float]] = {}
+
+    async def authenticate(self, header: str | None, scopes: Collection[str]) -> Principal:
+        """The principal behind a header, if its scope is one of these (admin counts as client).
+
+        Raises:
+            NotAuthenticated: no token, or one that is wrong, expired or revoked.
+            PermissionDenied: a good token of another scope.
+        """
+        kind, _, secret = (header or "").partition(" ")
+        if kind.lower() != "bearer" or not secret.strip():
+            raise NotAuthenticated(
+                "The request has no token.", fix="Send `Authorization: Bearer TOKEN`, or set FAAS_TOKEN."
+            )
+        principal = await self._principal(secret.strip())
+        if principal.scope not in scopes and not (principal.scope == "admin" and "client" in scopes):
+            raise PermissionDenied(
+                f"A token of scope {principal.scope} may not do this.",
+                fix=f"Use one of scope {' or '.join(sorted(scopes))}: `faas token create --scope …`.",
+            )
+        return principal
+
+    async def _principal(self, secret: str) -> Principal:
+        key = token_hash(secret)
+        known = self._known.get(key)
+        if known is not None:
+            principal, remembered_at = known
+            fresh = time.monotonic() - remembered_at < _REMEMBER_S
+            if fresh and (principal.expires_at is None or time.time() < principal.expires_at):
+                return principal
+        principal = await self._database.read(identities.authenticate, secret)
+        if len(self._known) >= _REMEMBER_TOKENS:
+            self._known.clear()
+        self._known[key] = (principal, time.monotonic())
+        return principal
+
+    def forget(self) -> None:
+        """Look every token up again: one was revoked."""
+        self._known.clear()

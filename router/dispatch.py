@@ -1,0 +1,149 @@
+"""Dispatch: what a site that asks for work gets, decided at that moment, with grants for just that."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from faas.models import Demand, Grant, LeasedTask, LeaseRequest, LeaseResponse
+from registry import leases, objects, results
+from registry.database import Database, Transaction
+from registry.endpoints import Site, all_sites
+from registry.identities import Principal
+from registry.leases import Granted, QueuedClass, Share
+from registry.objects import StoredObject
+from registry.results import Parent
+from router.grants import grant_each
+from router.policies import Capacity, Policy
+from router.run_times import RunTimes
+from router.store import Store
+from router.wakeups import WORK, Wakeups, session
+
+MAX_WAIT_S = 25.0
+"""Polls stay shorter than the 30 s after which proxies cut idle connections."""
+_SEGMENTS_IN_STOCK = 2
+_DEMAND_FRESH_S = 1.0
+
+
+@dataclass(frozen=True)
+class _Answer:
+    tasks: list[Granted]
+    segments: list[StoredObject]
+    parents: dict[int, list[Parent]]
+    inputs: dict[str, StoredObject]
+
+
+class Dispatch:
+    """Answers lease requests by a policy, and reckons each endpoint's share of the backlog."""
+
+    def __init__(self, database: Database, store: Store, wakeups: Wakeups, run_times: RunTimes, policy: Policy) -> None:
+        self._database = database
+        self._store = store
+        self._wakeups = wakeups
+        self._run_times = run_times
+        self._policy = policy
+        self._demand: dict[str, Demand] = {}
+        self._demand_at = float("-inf")
+
+    async def lease(self, principal: Principal, session_id: str, request: LeaseRequest) -> LeaseResponse:
+        """Grant work to a session; waits for some to appear.
+
+        Raises:
+            Conflict: the session is over.
+        """
+        capacity = Capacity(request.workers, request.idle_workers, request.held_s, request.max_tasks)
+
+        async def look() -> _Answer | None:
+            answer = await self._database.write(self._lease, principal.endpoint_id, session_id, request, capacity)
+            return answer if answer.tasks else None
+
+        wait_s = min(request.wait_s, MAX_WAIT_S)
+        answer = await self._wakeups.until(look, wait_s, WORK, session(session_id))
+        if answer is None:
+            return LeaseResponse(number=request.number)
+        inputs = await grant_each(self._store, answer.inputs.values(), "GET")
+        segments = await grant_each(self._store, answer.segments, "PUT")
+        stock: dict[str, list[Grant]] = {}
+        for segment in answer.segments:
+            stock.setdefault(segment.owner_id, []).append(segments[segment.object_id])
+        return LeaseResponse(
+            number=request.number,
+            tasks=[_leased(task, answer.parents.get(task.key.sequence, []), inputs) for task in answer.tasks],
+            segments=stock,
+            run_s={
+                function_id: self._run_times.seconds[function_id]
+                for function_id in {task.function_id for task in answer.tasks}
+                if function_id in self._run_times.seconds
+            },
+        )
+
+    def _lease(
+        self, transaction: Transaction, endpoint_id: str, session_id: str, request: LeaseRequest, capacity: Capacity
+    ) -> _Answer:
+        def choose(site: Site, waiting: list[QueuedClass]) -> list[Share]:
+            return self._policy.choose(site, capacity, waiting, self._run_times.seconds)
+
+        granted = leases.lease(transaction, endpoint_id, session_id, request.number, request.max_tasks, choose)
+        segments = [
+            objects.create(transaction, owner_id, "segment", endpoint_id=endpoint_id)
+            for owner_id in sorted({task.owner_id for task in granted})
+            for _ in range(_SEGMENTS_IN_STOCK - request.segments.get(owner_id, 0))
+        ]
+        parents = results.parents_of(transaction, [task.key.sequence for task in granted if task.depends])
+        wanted = {parent.location.object_id for found in parents.values() for parent in found}
+        for task in granted:
+            wanted.update(task.objects)
+            if task.argument_object:
+                wanted.add(task.argument_object)
+        return _Answer(granted, segments, parents, objects.find(transaction, wanted) if wanted else {})
+
+    async def demand(self, endpoint_id: str) -> Demand:
+        """The endpoint's share of the backlog, at most a second old."""
+        if time.monotonic() - self._demand_at > _DEMAND_FRESH_S:
+            self._demand_at = time.monotonic()
+            self._demand = await self._database.read(self._apportion)
+        return self._demand.get(endpoint_id, Demand())
+
+    def _apportion(self, transaction: Transaction) -> dict[str, Demand]:
+        """Split each class's backlog evenly over the online endpoints that may run it."""
+        queued = leases.count_queued(transaction)
+        if not queued:
+            return {}
+        sites = {
+            endpoint_id: leases.eligible(transaction, site)
+            for endpoint_id, site in all_sites(transaction, online=True).items()
+        }
+        takers: dict[int, int] = {}
+        for waiting in sites.values():
+            for candidate in waiting:
+                takers[candidate.class_id] = takers.get(candidate.class_id, 0) + 1
+        shares = {}
+        for endpoint_id, waiting in sites.items():
+            tasks, seconds, known = 0.0, 0.0, True
+            for candidate in waiting:
+                share = queued.get(candidate.class_id, 0) / takers[candidate.class_id]
+                run_s = self._run_times.seconds.get(candidate.function_id)
+                tasks += share
+                seconds += share * (run_s or 0.0)
+                known = known and run_s is not None
+            shares[endpoint_id] = Demand(tasks=round(tasks), seconds=seconds if known else None)
+        return shares
+
+
+def _leased(task: Granted, parents: list[Parent], inputs: dict[str, Grant]) -> LeasedTask:
+    named = {parent.location.object_id for parent in parents}
+    return LeasedTask(
+        attempt=task.key,
+        task_id=task.task_id,
+        owner_id=task.owner_id,
+        owner=task.owner,
+        function_id=task.function_id,
+        payload=task.payload,
+        argument_object=inputs[task.argument_object] if task.argument_object else None,
+        objects=[inputs[object_id] for object_id in task.objects],
+        dependencies={parent.task_id: parent.location for parent in parents},
+        dependency_grants=[inputs[object_id] for object_id in sorted(named)],
+        timeout_s=task.timeout_s,
+        idempotent=task.idempotent,
+        losses=task.losses,
+    )

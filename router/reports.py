@@ -1,0 +1,66 @@
+"""Reports: checks where results are said to lie, remembers hints, and counts the outcomes."""
+
+from __future__ import annotations
+
+import asyncio
+
+from faas.models import AttemptKey, ReportRequest, ReportResponse
+from registry import objects, sessions
+from registry import reports as report_registry
+from registry.database import Database, Transaction
+from registry.identities import Principal
+from registry.objects import StoredObject
+from router.grants import grant
+from router.hints import Hints
+from router.run_times import RunTimes
+from router.store import Store
+
+
+class Reports:
+    """Takes in what agents report."""
+
+    def __init__(self, database: Database, store: Store, hints: Hints, run_times: RunTimes) -> None:
+        self._database = database
+        self._store = store
+        self._hints = hints
+        self._run_times = run_times
+
+    async def take(self, principal: Principal, session_id: str, request: ReportRequest) -> ReportResponse:
+        """Count a report's outcomes; says what was dropped, what to stop, and where the next results go."""
+        sizes = await self._sizes(principal.endpoint_id, request)
+        for outcome in request.outcomes:
+            place = outcome.location
+            if outcome.hint is not None and place is not None and place.object_id in sizes:
+                self._hints.put(place, outcome.hint)
+        self._run_times.learn(request.run_s)
+        dropped, segments, recalled = await self._database.write(
+            self._count, principal.endpoint_id, session_id, request, sizes
+        )
+        grants = await asyncio.gather(*(grant(self._store, segment, "PUT") for segment in segments))
+        return ReportResponse(
+            dropped=dropped,
+            segments={segment.owner_id: [minted] for segment, minted in zip(segments, grants, strict=True)},
+            recalled=recalled,
+        )
+
+    async def _sizes(self, endpoint_id: str, request: ReportRequest) -> dict[str, int]:
+        """Stored sizes of the segments named, of those that this endpoint was granted."""
+        if not any(outcome.location for outcome in request.outcomes):
+            return {}
+        granted = await self._database.read(report_registry.named_segments, endpoint_id, request.outcomes)
+        sizes = {each.object_id: each.size_bytes for each in granted.values() if each.size_bytes is not None}
+        unseen = [each for each in granted.values() if each.size_bytes is None]
+        found = await asyncio.gather(*(self._store.size(each.key) for each in unseen))
+        for each, size_bytes in zip(unseen, found, strict=True):
+            if size_bytes is not None:
+                sizes[each.object_id] = size_bytes
+        return sizes
+
+    @staticmethod
+    def _count(
+        transaction: Transaction, endpoint_id: str, session_id: str, request: ReportRequest, sizes: dict[str, int]
+    ) -> tuple[int, list[StoredObject], list[AttemptKey]]:
+        dropped = report_registry.report(transaction, endpoint_id, request.outcomes, sizes)
+        owners = report_registry.owners_served(transaction, endpoint_id, request.owners) if request.owners else []
+        segments = [objects.create(transaction, owner_id, "segment", endpoint_id=endpoint_id) for owner_id in owners]
+        return dropped, segments, sessions.recalled(transaction, session_id)
