@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -62,24 +62,25 @@ def parse_pairs(texts: Iterable[str]) -> dict[str, str]:
     return found
 
 
+def parse_choices(texts: Iterable[str], choices: Sequence[str]) -> list[str]:
+    """The texts, if each is one of the choices.
+
+    Raises:
+        BadParameter: one is not; the message has the choices.
+    """
+    found = list(texts)
+    for text in found:
+        if text not in choices:
+            raise typer.BadParameter(f"{text!r} is not one of {', '.join(choices)}.")
+    return found
+
+
 def parse_argument(text: str) -> Any:
     """The JSON value the text is, else the text itself: ``3``, ``[1, 2]``, ``true``, ``sample-7``."""
     try:
         return json.loads(text)
     except ValueError:
         return text
-
-
-def parse_json(text: str, what: str) -> Any:
-    """The JSON value the text must be.
-
-    Raises:
-        BadParameter: it is not JSON; the message has the place.
-    """
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise typer.BadParameter(f"{what} is not JSON: {error.msg} at column {error.colno}.") from None
 
 
 def is_id(text: str) -> bool:

@@ -45,7 +45,10 @@ def run(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run a registered function, wait, and print its result."""
+    """Run a registered function and print its result.
+
+    Ctrl-C leaves the task running; `faas task cancel` stops it.
+    """
     args = tuple(map(parse_argument, arguments or []))
     kwargs = {name: parse_argument(value) for name, value in parse_pairs(keyword or []).items()}
     with open_link() as link:

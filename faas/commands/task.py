@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
@@ -20,7 +20,7 @@ from faas.commands.display import (
     print_table,
     span,
 )
-from faas.commands.inputs import parse_moment, parse_pairs
+from faas.commands.inputs import parse_choices, parse_moment, parse_pairs
 from faas.commands.lookup import NEWEST, find_task, segment
 from faas.commands.results import print_result, save_result
 from faas.errors import FaasError, TaskPending
@@ -35,7 +35,7 @@ TaskId = Annotated[str, typer.Argument(metavar="ID", help="A task's id, or the b
 @app.command("list")
 def list_tasks(
     function: Annotated[str, typer.Option(help="Only tasks of this function: name or id.")] = "",
-    state: Annotated[list[TaskState] | None, typer.Option(help="Only in this state; may be repeated.")] = None,
+    state: Annotated[list[str] | None, typer.Option(help="Only in this state; may be repeated.")] = None,
     tag: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Only with this tag; repeatable.")] = None,
     endpoint: Annotated[str, typer.Option(help="Only tasks at this endpoint: name or id.")] = "",
     group: Annotated[str, typer.Option(help="Only tasks of this group.")] = "",
@@ -51,7 +51,7 @@ def list_tasks(
 ) -> None:
     """List tasks, newest first."""
     query = TaskQuery(
-        state=list(state or []),
+        state=parse_choices(state or [], get_args(TaskState)),
         function=function,
         endpoint=endpoint,
         group_id=group,
