@@ -39,8 +39,8 @@ def serve(
 ) -> None:
     """Run the service alone, in the foreground.
 
-    Ctrl-C or SIGTERM stops it. Other sites' agents and all clients connect to it; nothing runs here. `faas up` starts it together with an
-    endpoint on this machine.
+    Ctrl-C or SIGTERM stops it. Other sites' agents and all clients connect to it; nothing runs here. `faas up` starts
+    it together with an endpoint on this machine.
     """
     from router.settings import load_settings  # needs the service extra: `faas --help` must not
 

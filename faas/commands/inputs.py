@@ -15,6 +15,7 @@ import typer
 from faas.errors import ConfigurationError
 
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d|w)")
+_LONGEST_S = 100 * 365.25 * 86400
 _UNITS_S = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -26,7 +27,7 @@ def parse_span(text: str) -> float:
     """
     match = _SPAN.fullmatch(text.strip().lower())
     seconds = float(match.group(1)) * _UNITS_S[match.group(2)] if match else 0.0
-    if not seconds:
+    if not 0 < seconds < _LONGEST_S:
         raise typer.BadParameter(f"{text!r} is not a length of time like 90s, 15m, 12h, 30d or 2w.")
     return seconds
 

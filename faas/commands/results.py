@@ -40,7 +40,10 @@ def save_result(value: Any, path: Path) -> None:
 
 def _packed(value: Any, suffix: str) -> bytes:
     if suffix in (".pkl", ".pickle"):
-        return pickle.dumps(value)
+        try:
+            return pickle.dumps(value)
+        except Exception as error:  # whatever the value's own __reduce__ may raise
+            raise ConfigurationError(f"The result cannot be pickled here: {error}. Name the file .json.") from error
     if suffix == ".json":
         return json.dumps(_json_able(value), indent=2).encode()
     if isinstance(value, (bytes, bytearray)):
