@@ -11,7 +11,7 @@ help: ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 20
 
 demo: $(VENV)/.demo ## Fit measured X-ray spectra at two local endpoints
-	$(BIN)/python -m notebooks.demo
+	$(BIN)/python notebooks/demo.py
 
 test: $(VENV)/.complete ## Unit and integration tests
 	$(BIN)/python -m pytest

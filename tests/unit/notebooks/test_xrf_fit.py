@@ -14,31 +14,32 @@ pytest.importorskip("PyMca5", reason="PyMca5 is not installed: pip install 'faas
 
 import numpy
 
-from notebooks.demo import spectra, xrf
+import xrf_fit
+import xrf_spectra
 
 NEIGHBOURS = ["Ti K", "V K", "Cr K", "Mn K", "Fe K", "Ni K", "Cu K", "Zn K"]
 
 
 @pytest.fixture(scope="module")
-def standard() -> spectra.Spectrum:
-    return spectra.cobalt_standard()
+def standard() -> xrf_spectra.Spectrum:
+    return xrf_spectra.cobalt_standard()
 
 
 @pytest.fixture(scope="module")
-def fitted_standard(standard: spectra.Spectrum) -> dict[str, Any]:
-    return xrf.fit_spectrum(standard.counts, standard.configuration)
+def fitted_standard(standard: xrf_spectra.Spectrum) -> dict[str, Any]:
+    return xrf_fit.fit_spectrum(standard.counts, standard.configuration)
 
 
 @pytest.fixture(scope="module")
 def fitted_steel() -> dict[str, Any]:
-    steel = spectra.steel()
-    return xrf.fit_spectrum(steel.counts, steel.configuration)
+    steel = xrf_spectra.steel()
+    return xrf_fit.fit_spectrum(steel.counts, steel.configuration)
 
 
-def test_calibration_puts_zero_energy_on_the_noise_peak(standard: spectra.Spectrum) -> None:
+def test_calibration_puts_zero_energy_on_the_noise_peak(standard: xrf_spectra.Spectrum) -> None:
     """The electronic noise, at zero energy, was not used for the calibration, and so can check it."""
     lines = {"Ti": 990, "Cr": 1175, "Co": 1474, "Zn": 1815}
-    zero_kev, gain_kev = xrf.calibrate_energy(standard.counts, lines)
+    zero_kev, gain_kev = xrf_fit.calibrate_energy(standard.counts, lines)
     assert zero_kev + gain_kev * int(standard.counts.argmax()) == pytest.approx(0.0, abs=0.02)
 
 
@@ -56,9 +57,9 @@ def test_elements_next_to_cobalt_come_out_at_one_amount(fitted_standard: dict[st
 
 
 def test_cobalt_is_measured_once_the_flux_is_known(fitted_standard: dict[str, Any]) -> None:
-    standard = spectra.cobalt_standard(flux=fitted_standard["flux"])
+    standard = xrf_spectra.cobalt_standard(flux=fitted_standard["flux"])
     copies = standard.with_noise(copies=8, exposure=0.1, random=numpy.random.default_rng(seed=7))
-    fits = [xrf.fit_spectrum(copy.counts, copy.configuration, copy.exposure)["groups"]["Co K"] for copy in copies]
+    fits = [xrf_fit.fit_spectrum(copy.counts, copy.configuration, copy.exposure)["groups"]["Co K"] for copy in copies]
     mean = numpy.mean([fit["mass_fraction"] for fit in fits])
     error = fits[0]["mass_fraction_sigma"] / len(fits) ** 0.5
     assert mean == pytest.approx(500e-6, abs=4 * error + 0.01 * 500e-6)
@@ -67,21 +68,21 @@ def test_cobalt_is_measured_once_the_flux_is_known(fitted_standard: dict[str, An
 
 
 def test_a_spectrum_without_cobalt_is_told_apart(
-    standard: spectra.Spectrum, fitted_standard: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    standard: xrf_spectra.Spectrum, fitted_standard: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Take cobalt's peaks (found in the measured spectrum) out of it: the fit no longer finds any."""
-    known_flux = spectra.cobalt_standard(flux=fitted_standard["flux"])
+    known_flux = xrf_spectra.cobalt_standard(flux=fitted_standard["flux"])
     counts = standard.counts.astype(float) - _peaks_of("Co K", known_flux)
-    without = spectra.Spectrum(standard.name, counts.clip(0), known_flux.configuration, standard.known)
-    result = xrf.fit_spectrum(without.counts, without.configuration)
+    without = xrf_spectra.Spectrum(standard.name, counts.clip(0), known_flux.configuration, standard.known)
+    result = xrf_fit.fit_spectrum(without.counts, without.configuration)
     assert not result["groups"]["Co K"]["found"]
-    assert spectra.missing(without, result) == ["XRFSpectrum.mca copy 0: Co K was not found"]
+    assert xrf_spectra.missing(without, result) == ["XRFSpectrum.mca copy 0: Co K was not found"]
     assert result["groups"]["Ni K"]["found"]
 
 
-def _peaks_of(group: str, spectrum: spectra.Spectrum) -> Any:
+def _peaks_of(group: str, spectrum: xrf_spectra.Spectrum) -> Any:
     """Return what one element contributes to the fit of a spectrum, channel by channel."""
-    model, configured = xrf._model(json.dumps(spectrum.configuration, sort_keys=True))
+    model, configured = xrf_fit._model(json.dumps(spectrum.configuration, sort_keys=True))
     first, last = configured["fit"]["xmin"], configured["fit"]["xmax"]
     model.setData(numpy.arange(spectrum.counts.size, dtype=float), spectrum.counts.astype(float), xmin=first, xmax=last)
     model.estimate()
@@ -101,20 +102,22 @@ def test_steel_comes_out_as_certified(fitted_steel: dict[str, Any]) -> None:
     assert groups["Mn K"]["mass_fraction"] == pytest.approx(0.01619, rel=0.15)
     assert groups["V K"]["mass_fraction"] == pytest.approx(0.0005, rel=0.25)
     assert groups["Fe Kb"]["mass_fraction"] == pytest.approx(groups["Fe Ka"]["mass_fraction"], rel=0.02)
-    assert spectra.missing(spectra.steel(), fitted_steel) == []
+    assert xrf_spectra.missing(xrf_spectra.steel(), fitted_steel) == []
 
 
-def test_a_warm_model_gives_what_a_fresh_one_does(standard: spectra.Spectrum, fitted_standard: dict[str, Any]) -> None:
-    xrf.fit_spectrum(standard.counts // 10, standard.configuration)
-    again = xrf.fit_spectrum(standard.counts, standard.configuration)
-    xrf._model.cache_clear()
-    fresh = xrf.fit_spectrum(standard.counts, standard.configuration)
+def test_a_warm_model_gives_what_a_fresh_one_does(
+    standard: xrf_spectra.Spectrum, fitted_standard: dict[str, Any]
+) -> None:
+    xrf_fit.fit_spectrum(standard.counts // 10, standard.configuration)
+    again = xrf_fit.fit_spectrum(standard.counts, standard.configuration)
+    xrf_fit._model.cache_clear()
+    fresh = xrf_fit.fit_spectrum(standard.counts, standard.configuration)
     for group in fitted_standard["groups"]:
         assert again["groups"][group]["area"] == pytest.approx(fresh["groups"][group]["area"], rel=1e-6)
 
 
 def test_analysis_needs_no_display(tmp_path: Path) -> None:
     root = Path(__file__).parents[3]
-    code = "import sys, notebooks.demo.xrf; print([name for name in sys.modules if 'PyQt' in name or 'PySide' in name])"
-    output = subprocess.check_output([sys.executable, "-c", code], cwd=root, text=True)
+    code = "import sys, xrf_fit; print([name for name in sys.modules if 'PyQt' in name or 'PySide' in name])"
+    output = subprocess.check_output([sys.executable, "-c", code], cwd=root / "notebooks", text=True)
     assert output.strip().endswith("[]")

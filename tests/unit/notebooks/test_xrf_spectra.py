@@ -11,33 +11,33 @@ pytest.importorskip("PyMca5", reason="PyMca5 is not installed: pip install 'faas
 
 import numpy
 
-from notebooks.demo import spectra
+import xrf_spectra
 
 
 @pytest.mark.parametrize(
     ("spectrum", "channels", "total"),
-    [(spectra.steel(), 2048, 5_607_017), (spectra.cobalt_standard(), 4096, 56_640_073)],
+    [(xrf_spectra.steel(), 2048, 5_607_017), (xrf_spectra.cobalt_standard(), 4096, 56_640_073)],
     ids=lambda value: getattr(value, "name", None),
 )
-def test_measured_spectra_are_read_whole(spectrum: spectra.Spectrum, channels: int, total: int) -> None:
+def test_measured_spectra_are_read_whole(spectrum: xrf_spectra.Spectrum, channels: int, total: int) -> None:
     assert spectrum.counts.shape == (channels,)
     assert int(spectrum.counts.sum()) == total
 
 
-@pytest.mark.parametrize("spectrum", [spectra.steel(), spectra.cobalt_standard()], ids=lambda value: value.name)
-def test_configurations_are_plain_and_small(spectrum: spectra.Spectrum) -> None:
+@pytest.mark.parametrize("spectrum", [xrf_spectra.steel(), xrf_spectra.cobalt_standard()], ids=lambda value: value.name)
+def test_configurations_are_plain_and_small(spectrum: xrf_spectra.Spectrum) -> None:
     assert len(json.dumps(spectrum.configuration)) < 16_384
     assert json.loads(json.dumps(spectrum.configuration)) == spectrum.configuration
 
 
 def test_known_amounts_of_steel_come_from_its_certificate() -> None:
-    known = spectra.steel().known
+    known = xrf_spectra.steel().known
     assert known["Cr K"].mass_fraction == pytest.approx(0.1837)
     assert known["Fe Ka"].mass_fraction == pytest.approx(0.64314)
 
 
 def test_copies_have_counting_noise_and_shorter_exposures_fewer_counts() -> None:
-    measured = spectra.cobalt_standard()
+    measured = xrf_spectra.cobalt_standard()
     copies = measured.with_noise(copies=20, exposure=0.25, random=numpy.random.default_rng(seed=3))
     assert [copy.copy_number for copy in copies] == list(range(1, 21))
     counts = numpy.array([copy.counts for copy in copies], dtype=float)
@@ -53,9 +53,9 @@ def found(fraction: float, sigma: float = 0.0, *, is_found: bool = True) -> dict
 
 
 def test_missing_names_what_was_not_found_or_came_out_wrong() -> None:
-    standard = spectra.cobalt_standard()
-    assert spectra.missing(standard, found(500e-6)) == []
-    assert spectra.missing(standard, found(540e-6, sigma=10e-6)) == []
-    assert "known to be 0.0005" in spectra.missing(standard, found(540e-6, sigma=1e-6))[0]
-    assert "was not found" in spectra.missing(standard, found(500e-6, is_found=False))[0]
-    assert "was not found" in spectra.missing(standard, {"groups": {}})[0]
+    standard = xrf_spectra.cobalt_standard()
+    assert xrf_spectra.missing(standard, found(500e-6)) == []
+    assert xrf_spectra.missing(standard, found(540e-6, sigma=10e-6)) == []
+    assert "known to be 0.0005" in xrf_spectra.missing(standard, found(540e-6, sigma=1e-6))[0]
+    assert "was not found" in xrf_spectra.missing(standard, found(500e-6, is_found=False))[0]
+    assert "was not found" in xrf_spectra.missing(standard, {"groups": {}})[0]

@@ -1,6 +1,6 @@
 """The analysis: fit one X-ray fluorescence spectrum with PyMca5 and say what the sample holds.
 
-The whole module is shipped to the sites (``register_function(..., modules=[xrf])``), so that a
+The whole module is shipped to the sites (``register_function(..., modules=[xrf_fit])``), so that a
 runner configures each model once and fits many spectra with it while it is warm.
 """
 

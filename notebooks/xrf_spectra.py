@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PyMca5 import PyMcaDataDir
 from PyMca5.PyMcaIO import ConfigDict, specfilewrapper
 
-from . import xrf
+import xrf_fit
 
 DATA = Path(PyMcaDataDir.PYMCA_DATA_DIR)
 
@@ -63,7 +63,7 @@ def missing(spectrum: Spectrum, result: dict[str, Any], sigmas: float = 4.0) -> 
 
     Args:
         spectrum: What was analysed.
-        result: What ``xrf.fit_spectrum`` made of it.
+        result: What ``xrf_fit.fit_spectrum`` made of it.
         sigmas: Counting noise allowed on top of the tolerance.
     """
     complaints = []
@@ -127,7 +127,7 @@ def cobalt_standard(flux: float | None = None) -> Spectrum:
     counts = _read_counts(DATA / "XRFSpectrum.mca")
     # The header: the main cobalt peak is close to channel 1474. The others are its neighbours in the periodic table.
     near = {"Ti": 990, "V": 1080, "Cr": 1175, "Mn": 1268, "Fe": 1370, "Co": 1474, "Ni": 1580, "Cu": 1695, "Zn": 1815}
-    zero_kev, gain_kev = xrf.calibrate_energy(counts, near)
+    zero_kev, gain_kev = xrf_fit.calibrate_energy(counts, near)
     configuration = {
         "attenuators": {
             "atmosphere": [1, "Air", 0.0012048, 0.2, 1.0],
