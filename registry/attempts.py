@@ -8,12 +8,14 @@ import sqlalchemy as sa
 
 from faas.models import AttemptKey, Location, Outcome
 
+from .bulk import Bulk, Row, among
 from .database import AnyRow, Transaction
 from .endings import End, finish
 from .outcomes import AttemptFacts, Decision, TaskFacts, decide
 from .schema import attempts, tasks
 
-_SLICE = 1_000
+Facts = dict[tuple[int, int], AnyRow]
+"""By sequence and number: an attempt's row with what matters of its task."""
 
 
 @dataclass(frozen=True)
@@ -29,13 +31,15 @@ class Settled:
     report: Outcome | None = None
 
 
-_CLOSE = (
+_this_attempt = sa.and_(attempts.c.sequence == sa.bindparam("s"), attempts.c.number == sa.bindparam("n"))
+
+_CLOSE = Bulk(
     sa.update(attempts)
-    .where(attempts.c.sequence == sa.bindparam("s"), attempts.c.number == sa.bindparam("n"))
+    .where(_this_attempt)
     .values(
         {
             attempts.c.state: sa.bindparam("to_state"),
-            attempts.c.started_at: sa.func.coalesce(sa.bindparam("began"), attempts.c.started_at),
+            attempts.c.started_at: sa.func.coalesce(sa.bindparam("began", type_=sa.Double), attempts.c.started_at),
             attempts.c.ended_at: sa.bindparam("at"),
             attempts.c.run_s: sa.bindparam("seconds"),
             attempts.c.kind: sa.bindparam("what"),
@@ -48,62 +52,93 @@ _CLOSE = (
         }
     )
 )
-_START = (
-    sa.update(attempts)
-    .where(attempts.c.sequence == sa.bindparam("s"), attempts.c.number == sa.bindparam("n"))
-    .values(state="started", started_at=sa.bindparam("began"))
-)
-_RUN = (
+_START = Bulk(sa.update(attempts).where(_this_attempt).values(state="started", started_at=sa.bindparam("began")))
+_RUN = Bulk(
     sa.update(tasks)
     .where(tasks.c.sequence == sa.bindparam("s"))
     .values(state="running", started_at=sa.bindparam("began"), endpoint_id=sa.bindparam("endpoint"))
 )
-_REQUEUE = (
+_REQUEUE = Bulk(
     sa.update(tasks)
     .where(tasks.c.sequence == sa.bindparam("s"))
-    .values(state="queued", started_at=None, charged=sa.bindparam("charges"), losses=sa.bindparam("lost"))
+    .values(state="queued", started_at=sa.null(), charged=sa.bindparam("charges"), losses=sa.bindparam("lost"))
 )
 
 
-def settle(transaction: Transaction, endpoint_id: str, settled: list[Settled]) -> int:
+def settle(transaction: Transaction, endpoint_id: str, settled: list[Settled], facts: Facts | None = None) -> int:
     """Apply outcomes of attempts granted to this endpoint; returns how many changed nothing.
 
     An outcome for an attempt that was never granted to the endpoint changes nothing.
+
+    Args:
+        transaction: the transaction.
+        endpoint_id: whose attempts they are.
+        settled: the outcomes.
+        facts: what ``load`` returned for these attempts in this transaction, if it was called already.
     """
     if not settled:
         return 0
-    facts = _facts(transaction, endpoint_id, [item.key.sequence for item in settled])
-    closes, starts, runs, requeues, ends = [], [], [], [], []
+    if facts is None:
+        facts = load(transaction, endpoint_id, [item.key.sequence for item in settled])
+    closes: list[Row] = []
+    starts: list[Row] = []
+    runs: list[Row] = []
+    requeues: list[Row] = []
+    ends: list[End] = []
     ended: set[int] = set()
     dropped = 0
     for item in sorted(settled, key=lambda item: item.outcome != "succeeded"):
-        key = (item.key.sequence, item.key.number)
-        row = facts.get(key)
-        if row is None:
-            dropped += 1
-            continue
-        decision = decide(_task(row, ended), _attempt(row), item.outcome, kind=item.kind)
-        if decision.attempt is None:
+        sequence, number = item.key.sequence, item.key.number
+        row = facts.get((sequence, number))
+        decision = decide(_task(row, ended), _attempt(row), item.outcome, kind=item.kind) if row else None
+        if row is None or decision is None or decision.attempt is None:
             dropped += 1
             continue
         if decision.attempt == "started":
-            began = item.started_at or transaction.now
-            starts.append({"s": row.sequence, "n": row.number, "began": began})
+            starts.append({"s": sequence, "n": number, "began": item.started_at or transaction.now})
         else:
-            closes.append(_close(row, item, decision, transaction.now))
+            closes.append(_close(item, decision, transaction.now))
         if decision.task == "running":
-            runs.append({"s": row.sequence, "began": item.started_at or transaction.now, "endpoint": endpoint_id})
+            runs.append({"s": sequence, "began": item.started_at or transaction.now, "endpoint": endpoint_id})
         elif decision.task == "queued":
-            requeues.append({"s": row.sequence, "charges": decision.charged, "lost": decision.losses})
+            requeues.append({"s": sequence, "charges": decision.charged, "lost": decision.losses})
         elif decision.task is not None:
             ends.append(_end(row, item, decision, endpoint_id))
-            ended.add(row.sequence)
+            ended.add(sequence)
     for statement, rows in ((_START, starts), (_RUN, runs), (_CLOSE, closes), (_REQUEUE, requeues)):
-        if rows:
-            transaction.execute(statement, rows)
+        statement.run(transaction, rows)
     transaction.changes.work |= bool(requeues)
     finish(transaction, ends)
     return dropped
+
+
+def load(transaction: Transaction, endpoint_id: str, sequences: list[int]) -> Facts:
+    """Attempts of this endpoint with their tasks, which are locked in order so that reports cannot deadlock."""
+    wanted = sorted(set(sequences))
+    if not transaction.is_sqlite:
+        lock = sa.select(tasks.c.sequence).where(among(tasks.c.sequence, wanted)).order_by(tasks.c.sequence)
+        transaction.execute(lock.with_for_update())
+    query = (
+        sa.select(
+            attempts.c.sequence,
+            attempts.c.number,
+            attempts.c.state.label("attempt_state"),
+            attempts.c.started_at.label("attempt_started_at"),
+            attempts.c.ended_at.label("attempt_ended_at"),
+            tasks.c.owner_id,
+            tasks.c.group_id,
+            tasks.c.state,
+            tasks.c.attempts,
+            tasks.c.charged,
+            tasks.c.losses,
+            tasks.c.max_attempts,
+            tasks.c.max_losses,
+            tasks.c.idempotent,
+        )
+        .join(tasks, tasks.c.sequence == attempts.c.sequence)
+        .where(among(attempts.c.sequence, wanted), attempts.c.endpoint_id == endpoint_id)
+    )
+    return {(row.sequence, row.number): row for row in transaction.execute(query).all()}
 
 
 def attempts_of(transaction: Transaction, session_id: str) -> list[tuple[AttemptKey, bool]]:
@@ -113,38 +148,9 @@ def attempts_of(transaction: Transaction, session_id: str) -> list[tuple[Attempt
         .where(attempts.c.session_id == session_id, attempts.c.ended_at.is_(None))
         .order_by(attempts.c.sequence)
     )
-    return [(AttemptKey(row.sequence, row.number), row.started_at is not None) for row in transaction.execute(query)]
-
-
-def _facts(transaction: Transaction, endpoint_id: str, numbers: list[int]) -> dict[tuple[int, int], AnyRow]:
-    """Attempt and task rows, the tasks locked in order of sequence so that reports cannot deadlock."""
-    found = {}
-    wanted = sorted(set(numbers))
-    for start in range(0, len(wanted), _SLICE):
-        part = wanted[start : start + _SLICE]
-        if not transaction.is_sqlite:
-            lock = sa.select(tasks.c.sequence).where(tasks.c.sequence.in_(part)).order_by(tasks.c.sequence)
-            transaction.execute(lock.with_for_update())
-        query = (
-            sa.select(
-                attempts.c.sequence,
-                attempts.c.number,
-                attempts.c.state.label("attempt_state"),
-                attempts.c.started_at.label("attempt_started_at"),
-                attempts.c.ended_at.label("attempt_ended_at"),
-                tasks.c.state,
-                tasks.c.attempts,
-                tasks.c.charged,
-                tasks.c.losses,
-                tasks.c.max_attempts,
-                tasks.c.max_losses,
-                tasks.c.idempotent,
-            )
-            .join(tasks, tasks.c.sequence == attempts.c.sequence)
-            .where(attempts.c.sequence.in_(part), attempts.c.endpoint_id == endpoint_id)
-        )
-        found.update({(row.sequence, row.number): row for row in transaction.execute(query)})
-    return found
+    return [
+        (AttemptKey(row.sequence, row.number), row.started_at is not None) for row in transaction.execute(query).all()
+    ]
 
 
 def _task(row: AnyRow, ended: set[int]) -> TaskFacts:
@@ -168,11 +174,11 @@ def _attempt(row: AnyRow) -> AttemptFacts:
     )
 
 
-def _close(row: AnyRow, item: Settled, decision: Decision, now: float) -> dict[str, object]:
+def _close(item: Settled, decision: Decision, now: float) -> Row:
     report = item.report
     return {
-        "s": row.sequence,
-        "n": row.number,
+        "s": item.key.sequence,
+        "n": item.key.number,
         "to_state": decision.attempt,
         "began": item.started_at,
         "at": now,
@@ -189,13 +195,16 @@ def _close(row: AnyRow, item: Settled, decision: Decision, now: float) -> dict[s
 
 def _end(row: AnyRow, item: Settled, decision: Decision, endpoint_id: str) -> End:
     succeeded = decision.task == "succeeded"
+    only_attempt = item.key.number == row.attempts and row.attempt_ended_at is None
     return End(
-        sequence=row.sequence,
+        sequence=item.key.sequence,
+        group_id=row.group_id,
         state=str(decision.task),
         message="" if succeeded else decision.message or item.message,
         location=item.location,
         endpoint_id=endpoint_id,
         started_at=item.started_at,
-        charged=None if succeeded else decision.charged,
-        losses=None if succeeded else decision.losses,
+        charged=row.charged if succeeded else decision.charged,
+        losses=row.losses if succeeded else decision.losses,
+        recall=not only_attempt,
     )

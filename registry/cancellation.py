@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from faas.errors import InvalidRequest
 from faas.models import TERMINAL_STATES, CancelRequest, CancelResponse
 
+from .bulk import among
 from .database import AnyRow, Transaction
 from .endings import End, finish
 from .identities import Principal
@@ -28,7 +29,7 @@ def cancel(transaction: Transaction, principal: Principal, request: CancelReques
         elif row.state in TERMINAL_STATES or (row.state == "running" and not request.running):
             others[row.task_id] = row.state
         else:
-            ends.append(End(row.sequence, "cancelled", message="It was cancelled."))
+            ends.append(End(row.sequence, row.group_id, "cancelled", message="It was cancelled."))
             cancelled.append(row.task_id)
     finish(transaction, ends)
     seen = {*cancelled, *others}
@@ -38,14 +39,12 @@ def cancel(transaction: Transaction, principal: Principal, request: CancelReques
 
 def _named(transaction: Transaction, principal: Principal, request: CancelRequest) -> list[AnyRow]:
     query = (
-        sa.select(tasks.c.sequence, tasks.c.task_id, tasks.c.state)
+        sa.select(tasks.c.sequence, tasks.c.task_id, tasks.c.group_id, tasks.c.state)
         .where(tasks.c.owner_id == principal.identity_id)
         .order_by(tasks.c.sequence)
         .with_for_update()
     )
-    rows: list[AnyRow] = []
-    for start in range(0, len(request.task_ids), 1000):
-        rows += transaction.execute(query.where(tasks.c.task_id.in_(request.task_ids[start : start + 1000]))).all()
+    rows = list(transaction.execute(query.where(among(tasks.c.task_id, request.task_ids))).all())
     if request.group_id:
         unfinished = tasks.c.state.not_in(TERMINAL_STATES)
         rows += transaction.execute(query.where(tasks.c.group_id == request.group_id, unfinished)).all()

@@ -14,10 +14,9 @@ import sqlalchemy as sa
 
 from faas.models import TERMINAL_STATES, Location
 
+from .bulk import Bulk, Row, among
 from .database import Transaction
 from .schema import attempts, dependencies, groups, tasks
-
-_SLICE = 1_000
 
 
 @dataclass(frozen=True)
@@ -25,6 +24,7 @@ class End:
     """The end of a task that has not ended (the caller holds its row)."""
 
     sequence: int
+    group_id: str
     state: str
     message: str = ""
     location: Location | None = None
@@ -32,11 +32,14 @@ class End:
     started_at: float | None = None
     charged: int | None = None
     losses: int | None = None
+    recall: bool = True
+    """Whether other attempts of the task may be live, which must then be stopped."""
 
 
-_END = (
+_this_task = tasks.c.sequence == sa.bindparam("s")
+_END = Bulk(
     sa.update(tasks)
-    .where(tasks.c.sequence == sa.bindparam("s"))
+    .where(_this_task)
     .values(
         {
             tasks.c.state: sa.bindparam("to_state"),
@@ -46,12 +49,17 @@ _END = (
             tasks.c.location_object: sa.bindparam("object_id"),
             tasks.c.location_offset: sa.bindparam("offset"),
             tasks.c.location_bytes: sa.bindparam("size_bytes"),
-            tasks.c.endpoint_id: sa.func.coalesce(sa.bindparam("endpoint"), tasks.c.endpoint_id),
-            tasks.c.started_at: sa.func.coalesce(sa.bindparam("began"), tasks.c.started_at),
-            tasks.c.charged: sa.func.coalesce(sa.bindparam("charges"), tasks.c.charged),
-            tasks.c.losses: sa.func.coalesce(sa.bindparam("lost"), tasks.c.losses),
+            tasks.c.endpoint_id: sa.func.coalesce(sa.bindparam("endpoint", type_=sa.Text), tasks.c.endpoint_id),
+            tasks.c.started_at: sa.func.coalesce(sa.bindparam("began", type_=sa.Double), tasks.c.started_at),
+            tasks.c.charged: sa.func.coalesce(sa.bindparam("charges", type_=sa.Integer), tasks.c.charged),
+            tasks.c.losses: sa.func.coalesce(sa.bindparam("lost", type_=sa.Integer), tasks.c.losses),
         }
     )
+)
+_FREE = Bulk(
+    sa.update(tasks)
+    .where(_this_task, tasks.c.state == "waiting")
+    .values(waiting_for=tasks.c.waiting_for - sa.bindparam("done", type_=sa.Integer))
 )
 
 
@@ -63,12 +71,8 @@ def finish(transaction: Transaction, ends: list[End]) -> None:
 
 
 def _end(transaction: Transaction, ends: list[End]) -> None:
-    group_of = {}
-    for part in _slices([end.sequence for end in ends]):
-        query = sa.select(tasks.c.sequence, tasks.c.group_id).where(tasks.c.sequence.in_(part))
-        group_of.update({row.sequence: row.group_id for row in transaction.execute(query)})
     counters = {}
-    for group_id, count in sorted(Counter(group_of[end.sequence] for end in ends).items()):
+    for group_id, count in sorted(Counter(end.group_id for end in ends).items()):
         last = transaction.execute(
             sa.update(groups)
             .where(groups.c.group_id == group_id)
@@ -77,16 +81,15 @@ def _end(transaction: Transaction, ends: list[End]) -> None:
         ).scalar_one()
         counters[group_id] = last - count
         transaction.changes.groups.add(group_id)
-    rows = []
+    rows: list[Row] = []
     for end in ends:
-        group_id = group_of[end.sequence]
-        counters[group_id] += 1
+        counters[end.group_id] += 1
         place = end.location
         rows.append(
             {
                 "s": end.sequence,
                 "to_state": end.state,
-                "cursor": counters[group_id],
+                "cursor": counters[end.group_id],
                 "text": end.message or None,
                 "at": transaction.now,
                 "object_id": place.object_id if place else None,
@@ -98,75 +101,60 @@ def _end(transaction: Transaction, ends: list[End]) -> None:
                 "lost": end.losses,
             }
         )
-    transaction.execute(_END, rows)
-    _recall(transaction, [end.sequence for end in ends])
+    _END.run(transaction, rows)
+    _recall(transaction, [end.sequence for end in ends if end.recall])
 
 
 def _recall(transaction: Transaction, ended: list[int]) -> None:
     """Attempts still running for a task that has ended: their agents are to stop them."""
-    for part in _slices(ended):
-        live = sa.and_(
-            attempts.c.sequence.in_(part), attempts.c.ended_at.is_(None), attempts.c.state.in_(["leased", "started"])
-        )
-        sessions = transaction.execute(sa.select(attempts.c.session_id).where(live).distinct()).scalars().all()
-        if sessions:
-            transaction.execute(sa.update(attempts).where(live).values(state="recalled"))
-            transaction.changes.sessions.update(sessions)
+    if not ended:
+        return
+    live = sa.and_(
+        among(attempts.c.sequence, ended), attempts.c.ended_at.is_(None), attempts.c.state.in_(["leased", "started"])
+    )
+    sessions = transaction.execute(sa.select(attempts.c.session_id).where(live).distinct()).scalars().all()
+    if sessions:
+        transaction.execute(sa.update(attempts).where(live).values(state="recalled"))
+        transaction.changes.sessions.update(sessions)
 
 
 def _settle_dependents(transaction: Transaction, ends: list[End]) -> list[End]:
     """Free the children of what succeeded; return the ends of those whose parent did not."""
     succeeded = [end.sequence for end in ends if end.state == "succeeded"]
     failed = {end.sequence: end for end in ends if end.state != "succeeded"}
-    freed: Counter[int] = Counter()
-    for part in _slices(succeeded):
-        query = sa.select(dependencies.c.child).where(dependencies.c.parent.in_(part))
-        freed.update(transaction.execute(query).scalars())
-    if freed:
-        _free(transaction, freed)
+    if succeeded:
+        query = sa.select(dependencies.c.child).where(among(dependencies.c.parent, succeeded))
+        _free(transaction, Counter(transaction.execute(query).scalars().all()))
+    if not failed:
+        return []
+    child = (
+        sa.select(dependencies.c.parent, dependencies.c.child, tasks.c.group_id)
+        .join(tasks, tasks.c.sequence == dependencies.c.child)
+        .where(among(dependencies.c.parent, list(failed)), tasks.c.state.not_in(TERMINAL_STATES))
+        .order_by(dependencies.c.child)
+        .with_for_update(of=tasks)
+    )
+    links = transaction.execute(child).all()
+    names = _task_ids(transaction, sorted({link.parent for link in links}))
     doomed: dict[int, End] = {}
-    for part in _slices(list(failed)):
-        query = (
-            sa.select(dependencies.c.parent, dependencies.c.child)
-            .join(tasks, tasks.c.sequence == dependencies.c.child)
-            .where(dependencies.c.parent.in_(part), tasks.c.state.not_in(TERMINAL_STATES))
-            .order_by(dependencies.c.child)
-            .with_for_update(of=tasks)
-        )
-        links = transaction.execute(query).all()
-        names = _task_ids(transaction, sorted({link.parent for link in links}))
-        for link in links:
-            doomed.setdefault(
-                link.child,
-                End(
-                    link.child,
-                    "dependency_failed",
-                    message=f"It depends on task {names[link.parent]}, which ended {failed[link.parent].state}.",
-                ),
-            )
+    for link in links:
+        message = f"It depends on task {names[link.parent]}, which ended {failed[link.parent].state}."
+        doomed.setdefault(link.child, End(link.child, link.group_id, "dependency_failed", message=message))
     return list(doomed.values())
 
 
 def _free(transaction: Transaction, freed: Counter[int]) -> None:
-    transaction.connection.execute(
+    if not freed:
+        return
+    _FREE.run(transaction, [{"s": sequence, "done": done} for sequence, done in sorted(freed.items())])
+    transaction.execute(
         sa.update(tasks)
-        .where(tasks.c.sequence == sa.bindparam("s"), tasks.c.state == "waiting")
-        .values(waiting_for=tasks.c.waiting_for - sa.bindparam("done")),
-        [{"s": sequence, "done": done} for sequence, done in sorted(freed.items())],
+        .where(among(tasks.c.sequence, sorted(freed)), tasks.c.state == "waiting", tasks.c.waiting_for <= 0)
+        .values(state="queued")
     )
-    for part in _slices(sorted(freed)):
-        transaction.execute(
-            sa.update(tasks)
-            .where(tasks.c.sequence.in_(part), tasks.c.state == "waiting", tasks.c.waiting_for <= 0)
-            .values(state="queued")
-        )
     transaction.changes.work = True
 
 
 def _task_ids(transaction: Transaction, sequences: list[int]) -> dict[int, str]:
-    query = sa.select(tasks.c.sequence, tasks.c.task_id).where(tasks.c.sequence.in_(sequences))
-    return {row.sequence: row.task_id for row in transaction.execute(query)}
-
-
-def _slices(values: list[int]) -> list[list[int]]:
-    return [values[start : start + _SLICE] for start in range(0, len(values), _SLICE)]
+    query = sa.select(tasks.c.sequence, tasks.c.task_id).where(among(tasks.c.sequence, sequences))
+    return {row.sequence: row.task_id for row in transaction.execute(query).all()}

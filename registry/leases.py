@@ -11,8 +11,9 @@ import sqlalchemy as sa
 from faas.errors import Conflict
 from faas.models import AttemptKey
 
-from .database import Transaction
-from .endpoints import Site, all_sites, in_pool, pool_members
+from .bulk import Bulk, among
+from .database import AnyRow, Transaction
+from .endpoints import Site, in_pool, pool_members, site
 from .identities import list_identities
 from .schema import attempts, classes, leases, tasks
 from .sessions import heard
@@ -83,20 +84,21 @@ def lease(
     if before is not None and before.number >= number:
         if before.number > number:
             raise Conflict(f"Lease {number} was answered long ago; the last one is {before.number}.", field="number")
-        return _granted(transaction, [AttemptKey(*key) for key in msgspec.msgpack.decode(before.attempts)])
-    here = all_sites(transaction)[endpoint_id]
-    keys: list[AttemptKey] = []
+        keys = msgspec.msgpack.decode(before.attempts, type=list[AttemptKey])
+        return _granted(transaction, keys, _rows(transaction, keys))
+    here = site(transaction, endpoint_id)
+    rows: list[AnyRow] = []
     room_bytes = MAX_LEASE_BYTES
     for share in choose(here, eligible(transaction, here)):
-        count = min(share.tasks, max_tasks - len(keys))
-        if count <= 0 or room_bytes <= 0:
-            continue
-        taken, used_bytes = _take(transaction, share.class_id, count, room_bytes)
-        keys += taken
-        room_bytes -= used_bytes
+        count = min(share.tasks, max_tasks - len(rows))
+        if count > 0 and room_bytes > 0:
+            taken = _take(transaction, share.class_id, count, room_bytes)
+            rows += taken
+            room_bytes -= sum(len(row.payload) for row in taken)
+    keys = [AttemptKey(row.sequence, row.attempts + 1) for row in rows]
     if keys:
         _record(transaction, endpoint_id, session_id, number, keys)
-    return _granted(transaction, keys)
+    return _granted(transaction, keys, rows)
 
 
 def eligible(transaction: Transaction, here: Site) -> list[QueuedClass]:
@@ -132,27 +134,51 @@ def count_queued(transaction: Transaction) -> dict[int, int]:
     return {row[0]: row[1] for row in transaction.execute(query)}
 
 
-def _take(transaction: Transaction, class_id: int, count: int, room_bytes: int) -> tuple[list[AttemptKey], int]:
+_ENVELOPE = sa.select(
+    tasks.c.sequence,
+    tasks.c.attempts,
+    tasks.c.task_id,
+    tasks.c.owner_id,
+    tasks.c.function_id,
+    tasks.c.payload,
+    tasks.c.argument_object,
+    tasks.c.objects,
+    tasks.c.timeout_s,
+    tasks.c.idempotent,
+    tasks.c.losses,
+    tasks.c.parents,
+)
+_GRANT = Bulk(
+    sa.insert(attempts),
+    ["sequence", "number", "endpoint_id", "session_id", "lease_number", "state", "leased_at"],
+)
+
+
+def _take(transaction: Transaction, class_id: int, count: int, room_bytes: int) -> list[AnyRow]:
     query = (
-        sa.select(tasks.c.sequence, tasks.c.attempts, sa.func.length(tasks.c.payload).label("size_bytes"))
-        .where(tasks.c.class_id == class_id, tasks.c.state == "queued")
+        _ENVELOPE.where(tasks.c.class_id == class_id, tasks.c.state == "queued")
         .order_by(tasks.c.sequence)
         .limit(count)
         .with_for_update(skip_locked=True)
     )
-    keys: list[AttemptKey] = []
-    used_bytes = 0
-    for row in transaction.execute(query):
-        if keys and used_bytes + row.size_bytes > room_bytes:
+    taken: list[AnyRow] = []
+    for row in transaction.execute(query).all():
+        if taken and len(row.payload) > room_bytes:
             break
-        keys.append(AttemptKey(row.sequence, row.attempts + 1))
-        used_bytes += row.size_bytes
-    return keys, used_bytes
+        taken.append(row)
+        room_bytes -= len(row.payload)
+    return taken
+
+
+def _rows(transaction: Transaction, keys: list[AttemptKey]) -> list[AnyRow]:
+    query = _ENVELOPE.where(among(tasks.c.sequence, [key.sequence for key in keys]))
+    found = {row.sequence: row for row in transaction.execute(query).all()}
+    return [found[key.sequence] for key in keys]
 
 
 def _record(transaction: Transaction, endpoint_id: str, session_id: str, number: int, keys: list[AttemptKey]) -> None:
-    transaction.execute(
-        sa.insert(attempts),
+    _GRANT.run(
+        transaction,
         [
             {
                 "sequence": key.sequence,
@@ -166,39 +192,19 @@ def _record(transaction: Transaction, endpoint_id: str, session_id: str, number:
             for key in keys
         ],
     )
-    for start in range(0, len(keys), 1000):
-        part = [key.sequence for key in keys[start : start + 1000]]
-        transaction.execute(
-            sa.update(tasks)
-            .where(tasks.c.sequence.in_(part))
-            .values(state="leased", attempts=tasks.c.attempts + 1, endpoint_id=endpoint_id)
-        )
+    transaction.execute(
+        sa.update(tasks)
+        .where(among(tasks.c.sequence, [key.sequence for key in keys]))
+        .values(state="leased", attempts=tasks.c.attempts + 1, endpoint_id=endpoint_id)
+    )
     transaction.execute(sa.delete(leases).where(leases.c.session_id == session_id))
     transaction.execute(
         sa.insert(leases).values(session_id=session_id, number=number, attempts=msgspec.msgpack.encode(keys))
     )
 
 
-def _granted(transaction: Transaction, keys: list[AttemptKey]) -> list[Granted]:
-    if not keys:
-        return []
-    names = list_identities(transaction)
-    found = {}
-    for start in range(0, len(keys), 1000):
-        query = sa.select(
-            tasks.c.sequence,
-            tasks.c.task_id,
-            tasks.c.owner_id,
-            tasks.c.function_id,
-            tasks.c.payload,
-            tasks.c.argument_object,
-            tasks.c.objects,
-            tasks.c.timeout_s,
-            tasks.c.idempotent,
-            tasks.c.losses,
-            tasks.c.parents,
-        ).where(tasks.c.sequence.in_([key.sequence for key in keys[start : start + 1000]]))
-        found.update({row.sequence: row for row in transaction.execute(query)})
+def _granted(transaction: Transaction, keys: list[AttemptKey], rows: list[AnyRow]) -> list[Granted]:
+    names = list_identities(transaction) if rows else {}
     return [
         Granted(
             key=key,
@@ -214,6 +220,5 @@ def _granted(transaction: Transaction, keys: list[AttemptKey]) -> list[Granted]:
             losses=row.losses,
             depends=row.parents > 0,
         )
-        for key in keys
-        for row in [found[key.sequence]]
+        for key, row in zip(keys, rows, strict=True)
     ]

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from faas.errors import NotFound
 from faas.models import Location
 
+from .bulk import Bulk, among
 from .database import Transaction
 from .identities import Principal
 from .schema import objects
@@ -19,6 +20,13 @@ from .schema import objects
 _DOOMED = 0.0
 UNREFERENCED_S = 24 * 3600.0
 """An object that nothing refers to after this long is deleted."""
+
+
+_KEEP = Bulk(
+    sa.update(objects)
+    .where(objects.c.object_id == sa.bindparam("o"))
+    .values(size_bytes=sa.bindparam("size"), expires_at=sa.null())
+)
 
 
 @dataclass(frozen=True)
@@ -63,13 +71,11 @@ def create(
 
 def find(transaction: Transaction, object_ids: set[str]) -> dict[str, StoredObject]:
     """Objects by id; unknown ones are left out."""
-    wanted = sorted(object_ids)
-    found = {}
-    for start in range(0, len(wanted), 1000):
-        query = _standing().where(objects.c.object_id.in_(wanted[start : start + 1000]))
-        for row in transaction.execute(query):
-            found[row.object_id] = StoredObject(row.object_id, row.key, row.owner_id, row.size_bytes)
-    return found
+    query = _standing().where(among(objects.c.object_id, sorted(object_ids)))
+    return {
+        row.object_id: StoredObject(row.object_id, row.key, row.owner_id, row.size_bytes)
+        for row in transaction.execute(query).all()
+    }
 
 
 def own(transaction: Transaction, principal: Principal, object_id: str) -> StoredObject:
@@ -98,13 +104,7 @@ def segments_granted(transaction: Transaction, endpoint_id: str, object_ids: set
 
 def keep(transaction: Transaction, sizes: dict[str, int]) -> None:
     """Note that these objects are stored and referred to, and how large they are."""
-    if sizes:
-        transaction.connection.execute(
-            sa.update(objects)
-            .where(objects.c.object_id == sa.bindparam("o"))
-            .values(size_bytes=sa.bindparam("size"), expires_at=None),
-            [{"o": object_id, "size": size_bytes} for object_id, size_bytes in sizes.items()],
-        )
+    _KEEP.run(transaction, [{"o": object_id, "size": size_bytes} for object_id, size_bytes in sizes.items()])
 
 
 def within(location: Location, size_bytes: int) -> bool:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import sqlalchemy as sa
-
 from faas.models import Outcome
 
 from . import objects
-from .attempts import Settled, settle
+from .attempts import Facts, Settled, load, settle
 from .database import Transaction
 from .endpoints import site
 from .identities import list_identities
-from .schema import tasks
 
 
 def named_segments(
@@ -33,11 +30,11 @@ def report(transaction: Transaction, endpoint_id: str, outcomes: list[Outcome], 
         sizes: the stored size of each segment of this endpoint that was found in the store.
     """
     granted = named_segments(transaction, endpoint_id, outcomes)
-    owners = _owners(transaction, [o.attempt.sequence for o in outcomes if o.location is not None])
+    facts = load(transaction, endpoint_id, [outcome.attempt.sequence for outcome in outcomes])
     settled = []
     used: dict[str, int] = {}
     for outcome in outcomes:
-        problem = _misplaced(outcome, granted, sizes, owners)
+        problem = _misplaced(outcome, granted, sizes, facts)
         if problem:
             settled.append(Settled(outcome.attempt, "lost", message=problem, report=outcome))
             continue
@@ -55,7 +52,7 @@ def report(transaction: Transaction, endpoint_id: str, outcomes: list[Outcome], 
             )
         )
     objects.keep(transaction, used)
-    return settle(transaction, endpoint_id, settled)
+    return settle(transaction, endpoint_id, settled, facts)
 
 
 def owners_served(transaction: Transaction, endpoint_id: str, owners: list[str]) -> list[str]:
@@ -65,25 +62,14 @@ def owners_served(transaction: Transaction, endpoint_id: str, owners: list[str])
     return [owner_id for owner_id in owners if owner_id in names and here.allows(owner_id, names[owner_id])]
 
 
-def _misplaced(
-    outcome: Outcome, granted: dict[str, objects.StoredObject], sizes: dict[str, int], owners: dict[int, str]
-) -> str:
+def _misplaced(outcome: Outcome, granted: dict[str, objects.StoredObject], sizes: dict[str, int], facts: Facts) -> str:
     place = outcome.location
     if place is None:
         return "The endpoint reported success without a result." if outcome.state == "succeeded" else ""
     segment = granted.get(place.object_id)
-    if segment is None or segment.owner_id != owners.get(outcome.attempt.sequence):
+    task = facts.get((outcome.attempt.sequence, outcome.attempt.number))
+    if segment is None or (task is not None and segment.owner_id != task.owner_id):
         return f"The endpoint reported a result in object {place.object_id}, which it was not granted for this task."
     if place.object_id not in sizes or not objects.within(place, sizes[place.object_id]):
         return f"The endpoint reported a result that is not in object {place.object_id}."
     return ""
-
-
-def _owners(transaction: Transaction, sequences: list[int]) -> dict[int, str]:
-    owners: dict[int, str] = {}
-    for start in range(0, len(sequences), 1000):
-        query = sa.select(tasks.c.sequence, tasks.c.owner_id).where(
-            tasks.c.sequence.in_(sequences[start : start + 1000])
-        )
-        owners.update({row.sequence: row.owner_id for row in transaction.execute(query)})
-    return owners

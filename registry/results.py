@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from faas.errors import NotFound
 from faas.models import TERMINAL_STATES, GroupResult, Location, TaskResult
 
+from .bulk import among
 from .database import AnyRow, Transaction
 from .identities import Principal
 from .schema import dependencies, groups, tasks
@@ -61,7 +62,7 @@ def group_results(
             message=row.message or "",
             location=_location(row),
         )
-        for row in transaction.execute(query)
+        for row in transaction.execute(query).all()
     ]
 
 
@@ -91,23 +92,22 @@ def task_result(transaction: Transaction, principal: Principal, task_id: str) ->
 def parents_of(transaction: Transaction, children: list[int]) -> dict[int, list[Parent]]:
     """Tasks (by sequence) to the succeeded tasks they depend on."""
     parent = tasks.alias("parent")
-    found: dict[int, list[Parent]] = {}
-    for start in range(0, len(children), 1000):
-        query = (
-            sa.select(
-                dependencies.c.child,
-                parent.c.task_id,
-                parent.c.location_object,
-                parent.c.location_offset,
-                parent.c.location_bytes,
-            )
-            .join(parent, parent.c.sequence == dependencies.c.parent)
-            .where(dependencies.c.child.in_(children[start : start + 1000]))
+    query = (
+        sa.select(
+            dependencies.c.child,
+            parent.c.task_id,
+            parent.c.location_object,
+            parent.c.location_offset,
+            parent.c.location_bytes,
         )
-        for row in transaction.execute(query):
-            place = _location(row)
-            if place is not None:
-                found.setdefault(row.child, []).append(Parent(row.task_id, place))
+        .join(parent, parent.c.sequence == dependencies.c.parent)
+        .where(among(dependencies.c.child, children))
+    )
+    found: dict[int, list[Parent]] = {}
+    for row in transaction.execute(query).all() if children else ():
+        place = _location(row)
+        if place is not None:
+            found.setdefault(row.child, []).append(Parent(row.task_id, place))
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import uuid
+import re
 from dataclasses import dataclass
 
 import msgspec
@@ -15,6 +15,7 @@ from faas.models import TERMINAL_STATES, Refusal, Submission, SubmitResponse
 from . import endpoints as endpoint_registry
 from . import functions as function_registry
 from . import objects as object_registry
+from .bulk import Bulk, Row, among
 from .database import Transaction
 from .endings import End, finish
 from .identities import Principal
@@ -22,6 +23,44 @@ from .schema import classes, dependencies, groups, objects, task_tags, tasks
 
 _MAX_TAGS = 32
 _PRIORITY_BOUND = 1_000_000
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+_INSERT = Bulk(
+    sa.insert(tasks),
+    [
+        "task_id",
+        "owner_id",
+        "group_id",
+        "class_id",
+        "function_id",
+        "state",
+        "digest",
+        "payload",
+        "argument_object",
+        "objects",
+        "timeout_s",
+        "max_attempts",
+        "max_losses",
+        "priority",
+        "idempotent",
+        "target",
+        "tags",
+        "retry_of",
+        "parents",
+        "waiting_for",
+        "attempts",
+        "charged",
+        "losses",
+        "submitted_at",
+    ],
+)
+_TAG = Bulk(sa.insert(task_tags), ["key", "value", "sequence"])
+_LINK = Bulk(sa.insert(dependencies), ["parent", "child"])
+_WAIT = Bulk(
+    sa.update(tasks)
+    .where(tasks.c.sequence == sa.bindparam("s"))
+    .values(waiting_for=sa.bindparam("waiting"), state=sa.bindparam("to_state"))
+)
 
 
 @dataclass(frozen=True)
@@ -58,7 +97,7 @@ def submit(
     parents_known = _known_digests(
         transaction, sorted({parent for item in items for parent in item.submission.dependencies})
     )
-    new: list[dict[str, object]] = []
+    new: list[Row] = []
     parents: dict[str, list[str]] = {}
     accepted = 0
     for item in items:
@@ -84,10 +123,10 @@ def submit(
         except RequestRefused as refusal:
             refused.append(_refusal(item, refusal))
     if new:
-        transaction.execute(sa.insert(tasks), new)
+        _INSERT.run(transaction, new)
         _add_tags(transaction, new)
         _keep_argument_objects(transaction, new)
-        _add_dependencies(transaction, parents)
+        _add_dependencies(transaction, group_id, parents)
         transaction.changes.work = True
     return SubmitResponse(
         group_id=group_id,
@@ -179,7 +218,7 @@ def _row(
     submission: Submission,
     digest: bytes,
     resolver: _Resolver,
-) -> dict[str, object]:
+) -> Row:
     function_id = resolver.function(submission.function)
     target = resolver.target(submission.target)
     _check_references(transaction, principal, submission)
@@ -249,11 +288,7 @@ def _check_parents(principal: Principal, submission: Submission, *known: dict[st
 
 
 def _check_uuid(text: str, field: str) -> None:
-    try:
-        correct = str(uuid.UUID(text)) == text
-    except ValueError:
-        correct = False
-    if not correct:
+    if not _UUID.fullmatch(text):
         raise InvalidRequest(
             f"{text[:80]!r} is no UUID in the form xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx, lower case.", field=field
         )
@@ -264,13 +299,10 @@ def _digest(submission: Submission) -> bytes:
 
 
 def _known_digests(transaction: Transaction, task_ids: list[str]) -> dict[str, tuple[str, bytes]]:
-    query = sa.select(tasks.c.task_id, tasks.c.owner_id, tasks.c.digest)
-    known: dict[str, tuple[str, bytes]] = {}
-    for start in range(0, len(task_ids), 1000):
-        part = task_ids[start : start + 1000]
-        for row in transaction.execute(query.where(tasks.c.task_id.in_(part))):
-            known[row.task_id] = (row.owner_id, bytes(row.digest))
-    return known
+    if not task_ids:
+        return {}
+    query = sa.select(tasks.c.task_id, tasks.c.owner_id, tasks.c.digest).where(among(tasks.c.task_id, task_ids))
+    return {row.task_id: (row.owner_id, bytes(row.digest)) for row in transaction.execute(query).all()}
 
 
 def _ensure_group(transaction: Transaction, principal: Principal, group_id: str) -> None:
@@ -285,41 +317,41 @@ def _ensure_group(transaction: Transaction, principal: Principal, group_id: str)
         raise Conflict(f"The task group {group_id} is another identity's.", fix="Make a new UUID.", field="group_id")
 
 
-def _add_tags(transaction: Transaction, new: list[dict[str, object]]) -> None:
+def _add_tags(transaction: Transaction, new: list[Row]) -> None:
     tagged = {str(row["task_id"]): row["tags"] for row in new if row["tags"]}
     if not tagged:
         return
     numbers = sequences(transaction, list(tagged))
-    transaction.execute(
-        sa.insert(task_tags),
+    _TAG.run(
+        transaction,
         [
             {"key": key, "value": value, "sequence": numbers[task_id]}
             for task_id, tags in tagged.items()
-            for key, value in tags.items()  # type: ignore[attr-defined]
+            for key, value in tags.items()
         ],
     )
 
 
-def _keep_argument_objects(transaction: Transaction, new: list[dict[str, object]]) -> None:
+def _keep_argument_objects(transaction: Transaction, new: list[Row]) -> None:
     named = {str(row["argument_object"]) for row in new if row["argument_object"]}
     for row in new:
-        named.update(row["objects"] or ())  # type: ignore[arg-type]
+        named.update(row["objects"] or ())
     if named:
         transaction.execute(sa.update(objects).where(objects.c.object_id.in_(named)).values(expires_at=None))
 
 
-def _add_dependencies(transaction: Transaction, parents: dict[str, list[str]]) -> None:
+def _add_dependencies(transaction: Transaction, group_id: str, parents: dict[str, list[str]]) -> None:
     """Link children to parents under the parents' locks, so that no end falls in between."""
     if not parents:
         return
     wanted = sorted({parent for named in parents.values() for parent in named})
     query = sa.select(tasks.c.sequence, tasks.c.task_id, tasks.c.state).order_by(tasks.c.sequence)
-    found = {}
-    for start in range(0, len(wanted), 1000):
-        rows = transaction.execute(query.where(tasks.c.task_id.in_(wanted[start : start + 1000])).with_for_update())
-        found.update({row.task_id: row for row in rows})
+    query = query.where(among(tasks.c.task_id, wanted)).with_for_update()
+    found = {row.task_id: row for row in transaction.execute(query).all()}
     children = sequences(transaction, list(parents))
-    links, waits, ends = [], [], []
+    links: list[Row] = []
+    waits: list[Row] = []
+    ends: list[End] = []
     for child_id, named in parents.items():
         child = children[child_id]
         unfinished = 0
@@ -332,26 +364,17 @@ def _add_dependencies(transaction: Transaction, parents: dict[str, list[str]]) -
             elif parent.state != "succeeded":
                 broken = broken or f"It depends on task {parent_id}, which {_ended(parent.state)}."
         if broken:
-            ends.append(End(child, "dependency_failed", message=broken))
-        waits.append({"s": child, "waiting": unfinished, "state": "waiting" if unfinished else "queued"})
-    if links:
-        transaction.execute(sa.insert(dependencies), links)
-    transaction.connection.execute(
-        sa.update(tasks)
-        .where(tasks.c.sequence == sa.bindparam("s"))
-        .values(waiting_for=sa.bindparam("waiting"), state=sa.bindparam("state")),
-        waits,
-    )
+            ends.append(End(child, group_id, "dependency_failed", message=broken))
+        waits.append({"s": child, "waiting": unfinished, "to_state": "waiting" if unfinished else "queued"})
+    _LINK.run(transaction, links)
+    _WAIT.run(transaction, waits)
     finish(transaction, ends)
 
 
 def sequences(transaction: Transaction, task_ids: list[str]) -> dict[str, int]:
     """Task ids to the service's sequence numbers."""
-    numbers: dict[str, int] = {}
-    for start in range(0, len(task_ids), 1000):
-        query = sa.select(tasks.c.task_id, tasks.c.sequence).where(tasks.c.task_id.in_(task_ids[start : start + 1000]))
-        numbers.update({row.task_id: row.sequence for row in transaction.execute(query)})
-    return numbers
+    query = sa.select(tasks.c.task_id, tasks.c.sequence).where(among(tasks.c.task_id, task_ids))
+    return {row.task_id: row.sequence for row in transaction.execute(query).all()}
 
 
 def _ended(state: str) -> str:
