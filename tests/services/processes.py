@@ -66,6 +66,10 @@ class Process:
         self.pid = self._process.pid
         atexit.register(self.stop)
 
+    def has_ended(self) -> bool:
+        """Tell whether the program has ended by itself, or was stopped."""
+        return self._process.poll() is not None
+
     def wait_until(self, ready: Callable[[], bool], timeout_s: float = 60.0) -> None:
         """Wait until ``ready`` is true.
 
@@ -74,7 +78,7 @@ class Process:
         """
         deadline = time.monotonic() + timeout_s
         while not ready():
-            if self._process.poll() is not None:
+            if self.has_ended():
                 raise ServiceFailed(f"{self._name} ended with {self._process.returncode}:\n{self._tail()}")
             if time.monotonic() > deadline:
                 raise ServiceFailed(f"{self._name} did not answer within {timeout_s:.0f} s:\n{self._tail()}")

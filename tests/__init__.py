@@ -1,0 +1,1 @@
+"""Tests; a package by name, so that no "tests" of an installed distribution takes its place."""
