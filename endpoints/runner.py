@@ -1,11 +1,13 @@
-"""Runs functions, one at a time, in a child interpreter: `python runner.py <commands fd> <answers fd>`.
+"""Runs functions, one at a time, in a child interpreter: `python runner.py <commands fd> <answers fd> <bell fd>`.
 
 Standard library and dill only, Python 3.8 or newer, one file: it runs in whatever interpreter a site
 names, where nothing of ours is installed. A frame on either pipe is two lengths, a JSON header and
 raw bytes. The worker sends ``setup`` once, ``function`` before a function's first task, and ``task``;
 the runner answers ``hello`` once, and ``started`` and ``ended`` for each task. After every task it
 writes the setup's marker to stdout and stderr, so that the worker, which reads those later, knows
-which task printed what. dill is imported when first needed: it takes longer than all the rest.
+which task printed what. To wake the worker costs more than a short task, so it does not wait for
+answers at first, but for the bell: a byte that says that the runner is out of work, or that many
+answers wait. dill is imported when first needed: it takes longer than all the rest.
 """
 
 # pathlib takes longer to import than a runner has:
@@ -15,6 +17,7 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]  # signal's own functions make enums, which costs more than the rest
 import _thread
 import base64
+import contextlib
 import ctypes
 import faulthandler
 import fcntl
@@ -34,6 +37,8 @@ PREFIX = struct.Struct("<IQ")
 CHANNEL_CLOSED = 87
 """Exit code that says: the function closed the pipes to the worker."""
 LARGE_RESULT_BYTES = 1024 * 1024
+MOST_SILENT_BYTES = 16 * 1024
+"""Answers the worker need not look at yet; well below what a pipe holds."""
 LONGEST_TRACEBACK = 24_000
 LARGEST_EXCEPTION_BYTES = 256 * 1024
 _WATCHED_SIGNALS = [
@@ -57,6 +62,7 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
 Function = Callable[..., Any]
+_scan_json: Function = vars(json.JSONDecoder())["scan_once"]  # json.loads with less ado
 
 
 class Unloadable(Exception):
@@ -76,27 +82,37 @@ def move_high(descriptor: int) -> int:
 
 
 class Channel:
-    """Frames to and from the worker, over two pipes that nothing else uses."""
+    """Frames to and from the worker, over pipes that nothing else uses."""
 
-    def __init__(self, commands: int, answers: int) -> None:
+    def __init__(self, commands: int, answers: int, bell: int) -> None:
         self._commands = commands
         self._answers = answers
+        self._bell = bell
+        self.forked = False
+        """Whether this process is a child that a function forked."""
+        self._silent_bytes = 0
         self._received = b""
         self._position = 0
         self._unsent = b""
 
     def close(self) -> None:
-        os.close(self._commands)
-        os.close(self._answers)
+        """Leave the pipes to the parent process; for forked children."""
+        self.forked = True
+        for descriptor in (self._commands, self._answers, self._bell):
+            os.close(descriptor)
 
     def answer(self, header: bytes, body: bytes = b"") -> None:
         """Queue a frame; `flush` sends it, with the next one where there is one."""
         self._unsent += PREFIX.pack(len(header), len(body)) + header + body
 
     def flush(self) -> None:
+        """Send what is queued; the worker may take its time to look."""
         unsent = self._unsent
         self._unsent = b""
+        self._silent_bytes += len(unsent)
         try:
+            if self._silent_bytes > MOST_SILENT_BYTES:
+                self.ring()
             sent = os.write(self._answers, unsent)
             while sent < len(unsent):
                 sent += os.write(self._answers, memoryview(unsent)[sent:])
@@ -104,6 +120,11 @@ class Channel:
             os._exit(0)
         except OSError:
             os._exit(CHANNEL_CLOSED)
+
+    def ring(self) -> None:
+        """Have the worker look now."""
+        self._silent_bytes = 0
+        os.write(self._bell, b"!")
 
     def next(self) -> Tuple[Dict[str, Any], bytes]:
         """The next frame. Ends the process when the worker has gone."""
@@ -113,7 +134,7 @@ class Channel:
                 header_bytes, body_bytes = PREFIX.unpack_from(self._received, self._position)
                 end = start + header_bytes + body_bytes
                 if len(self._received) >= end:
-                    header = json.loads(self._received[start : start + header_bytes].decode())
+                    header = _scan_json(self._received[start : start + header_bytes].decode(), 0)[0]
                     body = self._received[start + header_bytes : end]
                     self._position = end
                     return header, body
@@ -125,6 +146,7 @@ class Channel:
     def _receive(self, missing: int) -> None:
         if self._unsent:
             self.flush()
+            self.ring()
         parts = [self._received[self._position :]]
         self._position = 0
         while missing > 0:
@@ -143,13 +165,13 @@ class Surroundings:
     """What a function may change in its process, and how to put it back for the next one."""
 
     def __init__(self, scratch: str, marker: bytes, path: List[str]) -> None:
-        self.process = os.getpid()
         self.scratch = scratch
         self._marker = marker
         sys.path[:0] = path
         self._path = list(sys.path)
         self._saved = [move_high(os.open(os.devnull, os.O_RDONLY)), move_high(os.dup(1)), move_high(os.dup(2))]
-        os.chdir(scratch)
+        self._library = ctypes.CDLL(None)
+        self._open_scratch()
         self._environ = os.environ
         self._variables: Dict[bytes, bytes] = vars(os.environ)["_data"]
         self._initial_variables = dict(self._variables)
@@ -160,12 +182,6 @@ class Surroundings:
         self._recursion_limit = sys.getrecursionlimit()
         self._streams = (sys.stdin, sys.stdout, sys.stderr)
         self._threads = _thread._count()
-        self._library = ctypes.CDLL(None)
-
-    def enter(self, task_id: str) -> None:
-        """Name the task in the environment, for the function's own logs."""
-        self._initial_variables[b"FAAS_TASK_ID"] = task_id.encode()
-        os.environ["FAAS_TASK_ID"] = task_id
 
     def restore(self) -> str:
         """Put everything back, and end this task's output.
@@ -204,35 +220,47 @@ class Surroundings:
 
     def _restore_streams(self) -> bool:
         usable = True
-        for stream in {sys.stdout, sys.stderr, self._streams[1], self._streams[2]}:
-            try:
-                stream.flush()
-            except Exception:
-                # Closed, or a replacement of the function's own that cannot be flushed.
-                usable = usable and stream not in self._streams
-        sys.stdin, sys.stdout, sys.stderr = self._streams
+        _, output, errors = self._streams
+        if sys.stdout is not output or sys.stderr is not errors:
+            for replacement in (sys.stdout, sys.stderr):
+                with contextlib.suppress(Exception):
+                    replacement.flush()
+            sys.stdin, sys.stdout, sys.stderr = self._streams
+        try:
+            output.flush()
+            errors.flush()
+        except Exception:  # The function closed them.
+            usable = False
         self._library.fflush(None)
-        for standard, saved in enumerate(self._saved):
-            os.dup2(saved, standard)
-        os.write(self._saved[1], self._marker)
-        os.write(self._saved[2], self._marker)
+        nothing, saved_output, saved_errors = self._saved
+        os.dup2(nothing, 0)
+        os.dup2(saved_output, 1)
+        os.dup2(saved_errors, 2)
+        os.write(saved_output, self._marker)
+        os.write(saved_errors, self._marker)
         return usable
 
+    def _open_scratch(self) -> None:
+        """Go to the empty scratch directory, and date it so that any change to it shows at once."""
+        self._directory = move_high(os.open(self.scratch, os.O_RDONLY | os.O_DIRECTORY))
+        os.fchdir(self._directory)
+        os.utime(self.scratch, ns=(0, 0))
+
     def _restore_directory(self) -> bool:
-        try:
-            os.chdir(self.scratch)
-            if not os.listdir(self.scratch):
-                return True
-        except OSError:
-            os.makedirs(self.scratch, exist_ok=True)
-            os.chdir(self.scratch)
+        state = os.fstat(self._directory)
+        if state.st_mtime == 0 and state.st_nlink > 0:
+            os.fchdir(self._directory)
+            return True
         import shutil
 
+        os.close(self._directory)
+        os.makedirs(self.scratch, exist_ok=True)
         for entry in list(os.scandir(self.scratch)):
             if entry.is_dir(follow_symlinks=False):
                 shutil.rmtree(entry.path, ignore_errors=True)
             else:
                 os.unlink(entry.path)
+        self._open_scratch()
         return not os.listdir(self.scratch)
 
     def _threads_left(self) -> bool:
@@ -254,15 +282,16 @@ class Surroundings:
         """Whether a child lives on. As subreaper, orphaned grandchildren are this process's children too."""
         pause_s = 0.0005
         while True:
-            try:
-                # One that is ending gets a moment; one that has ended is only waited for.
-                if os.waitpid(-1, os.WNOHANG)[0] == 0:
-                    if pause_s > 0.04:
-                        return True
-                    time.sleep(pause_s)
-                    pause_s *= 2
-            except ChildProcessError:
+            # The C function, because the usual answer (there are none) is an exception in Python's.
+            waited: int = self._library.waitpid(-1, None, os.WNOHANG)
+            if waited < 0:
                 return False
+            if waited == 0:
+                # One that is ending gets a moment; one that has ended is only waited for.
+                if pause_s > 0.04:
+                    return True
+                time.sleep(pause_s)
+                pause_s *= 2
 
 
 class ReferenceUnpickler(pickle.Unpickler):
@@ -501,7 +530,6 @@ class Runner:
             if kind == "task":
                 unfit = self._attend(header, body, surroundings)
                 if unfit:
-                    self._channel.flush()
                     while True:  # The worker will end this process; what it had sent goes to the next one.
                         self._channel.next()
             elif kind == "function":
@@ -511,39 +539,35 @@ class Runner:
 
     def _attend(self, header: Dict[str, Any], body: bytes, surroundings: Surroundings) -> str:
         number = header["task"]
-        started_at = time.time()
-        self._channel.answer(b'{"is":"started","task":%d,"at":%.6f}' % (number, started_at))
+        self._channel.answer(b'{"is":"started","task":%d,"at_ns":%d}' % (number, time.time_ns()))
         self._channel.flush()
         answer: Tuple[Dict[str, Any], bytes] = ({}, b"")
         unfit = "interrupted its runner"
         try:
-            surroundings.enter(header["id"])
-            answer = self._perform(header, body, surroundings.process)
+            answer = self._perform(header, body)
             unfit = surroundings.restore()
         except OSError:
             os._exit(CHANNEL_CLOSED)
         except BaseException as error:  # A signal handler of the function's fired outside the function.
             if not answer[0]:
                 answer = _raised(error, types.ModuleType("__main__"))
-        if os.getpid() != surroundings.process:
-            os._exit(0)
         fields, result = answer
         if not unfit and len(fields) == 1:
-            ended = b'{"is":"ended","task":%d,"at":%.6f,"run_s":%.7f}' % (number, time.time(), fields["run_s"])
+            ended = b'{"is":"ended","task":%d,"at_ns":%d,"run_ns":%d}' % (number, time.time_ns(), fields["run_ns"])
         else:
-            fields.update({"is": "ended", "task": number, "at": time.time(), "unfit": unfit})
+            fields.update({"is": "ended", "task": number, "at_ns": time.time_ns(), "unfit": unfit})
             ended = json.dumps(fields).encode()
         self._channel.answer(ended, result)
         return unfit
 
-    def _perform(self, header: Dict[str, Any], body: bytes, process: int) -> Tuple[Dict[str, Any], bytes]:
+    def _perform(self, header: Dict[str, Any], body: bytes) -> Tuple[Dict[str, Any], bytes]:
         """Load, unpack, call, pack. Whatever goes wrong becomes an answer."""
         function = self._functions[header["function"]]
         sys.modules["__main__"] = function.main
-        begin = time.perf_counter()
+        begin = time.perf_counter_ns()
         try:
             call = function.load()
-            begin = time.perf_counter()
+            begin = time.perf_counter_ns()
             try:
                 args, kwargs = unpack_arguments(header, body, function)
             except Exception as error:
@@ -560,12 +584,12 @@ class Runner:
         try:
             value = call(*args, **kwargs)
         except BaseException as error:
-            if os.getpid() != process:
+            if self._channel.forked:
                 os._exit(1)
             fields, packed = _raised(error, function.main)
-            fields["run_s"] = time.perf_counter() - begin
+            fields["run_ns"] = time.perf_counter_ns() - begin
             return fields, packed
-        if os.getpid() != process:
+        if self._channel.forked:
             # A child the function forked came back here: it is not the one to answer.
             os._exit(0)
         try:
@@ -578,14 +602,14 @@ class Runner:
                 python_version(),
             )
             return _failed("serialization", message, error, b""), b""
-        run_s = time.perf_counter() - begin
+        run_ns = time.perf_counter_ns() - begin
         if len(result) > LARGE_RESULT_BYTES:
             path = os.path.join(self._results, header["name"])
             with open(path + ".partial", "wb") as file:
                 file.write(result)
             os.replace(path + ".partial", path)
-            return {"run_s": run_s, "file": path}, b""
-        return {"run_s": run_s}, result
+            return {"run_ns": run_ns, "file": path}, b""
+        return {"run_ns": run_ns}, result
 
 
 def _raised(error: BaseException, main: types.ModuleType) -> Tuple[Dict[str, Any], bytes]:
@@ -599,7 +623,7 @@ def _raised(error: BaseException, main: types.ModuleType) -> Tuple[Dict[str, Any
 
 def _failed(kind: str, message: str, error: BaseException, packed: bytes) -> Dict[str, Any]:
     return {
-        "run_s": 0.0,
+        "run_ns": 0,
         "kind": kind,
         "message": message,
         "type": type(error).__qualname__,
@@ -620,7 +644,7 @@ def dill_version() -> str:
 
 def main() -> None:
     """Say hello, then serve."""
-    commands, answers = (move_high(int(argument)) for argument in sys.argv[1:3])
+    commands, answers, bell = (move_high(int(argument)) for argument in sys.argv[1:4])
     if sys.path and os.path.abspath(sys.path[0]) == os.path.dirname(os.path.abspath(__file__)):
         del sys.path[0]  # This program's folder is not for functions to import from.
     if sys.platform == "linux":
@@ -632,7 +656,7 @@ def main() -> None:
         # Line by line, so that a crash keeps what was printed before it.
         stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)  # type: ignore[union-attr]
     sys.argv = [""]
-    channel = Channel(commands, answers)
+    channel = Channel(commands, answers, bell)
     os.register_at_fork(after_in_child=channel.close)
     system = os.uname()
     hello = {
@@ -644,7 +668,6 @@ def main() -> None:
         "pid": str(os.getpid()),
     }
     channel.answer(json.dumps(hello).encode())
-    channel.flush()
     Runner(channel).serve()
 
 

@@ -24,8 +24,9 @@ TAIL_BYTES = 4096
 """How much of a task's stdout and of its stderr is kept."""
 START_TIMEOUT_S = 120.0
 _READ_BYTES = 256 * 1024
-_OUTPUT_AFTER_S = 0.005
-"""Output is drained once a task has run this long (a full pipe blocks it), or when it ends."""
+_BELL_ONLY_S = 0.005
+"""How long only the bell and the runner's end are waited for. After that also every answer wakes
+the worker, and every output, because a full pipe blocks the function."""
 _WITHOUT_PIDFD_S = 0.25
 _SECRETS = ("FAAS_TOKEN", "FAAS_CREDENTIALS")
 """Of the agent's environment; functions have no business with them."""
@@ -44,8 +45,8 @@ class Answer(msgspec.Struct):
 
     what: str = msgspec.field(name="is")
     task: int = -1
-    at: float = 0.0
-    run_s: float = 0.0
+    at_ns: int = 0
+    run_ns: int = 0
     unfit: str = ""
     """Why the runner should not be used again."""
     file: str = ""
@@ -152,29 +153,30 @@ class RunnerProcess:
         self._bystanders = processes.child_processes()
         commands, self._commands = os.pipe()
         self._answers, answers = os.pipe()
+        self._bell, bell = os.pipe()
         environment = {name: value for name, value in os.environ.items() if name not in _SECRETS}
         environment.update(key.environment)
         environment[processes.RUNNER_VARIABLE] = self._mark
         environment["GC_TASK_SANDBOX_DIR"] = str(scratch)  # Where a Globus Compute ShellFunction runs its command.
         try:
             self._process = subprocess.Popen(
-                [*key.command, str(Path(runner.__file__).resolve()), str(commands), str(answers)],
+                [*key.command, str(Path(runner.__file__).resolve()), str(commands), str(answers), str(bell)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                pass_fds=(commands, answers),
+                pass_fds=(commands, answers, bell),
                 start_new_session=True,
                 env=environment,
                 bufsize=0,
             )
         except OSError as error:
-            os.close(self._commands)
-            os.close(self._answers)
+            for descriptor in (self._commands, self._answers, self._bell):
+                os.close(descriptor)
             shutil.rmtree(scratch, ignore_errors=True)
             raise RunnerUnavailable(f"The interpreter {' '.join(key.command)} could not be started: {error}") from error
         finally:
-            os.close(commands)
-            os.close(answers)
+            for descriptor in (commands, answers, bell):
+                os.close(descriptor)
         assert self._process.stdout is not None
         assert self._process.stderr is not None
         marker = f"\0faas {uuid.uuid4().hex} end of task\0"
@@ -184,14 +186,15 @@ class RunnerProcess:
         )
         os.set_blocking(self._commands, False)
         os.set_blocking(self._answers, False)
+        os.set_blocking(self._bell, False)
         self._process_descriptor = _open_pidfd(self._process.pid)
         self._quick, self._full = select.poll(), select.poll()
         for poll in (self._quick, self._full):
-            poll.register(self._answers, select.POLLIN)
+            poll.register(self._bell, select.POLLIN)
             if self._process_descriptor is not None:
                 poll.register(self._process_descriptor, select.POLLIN)
-        for output in self._outputs:
-            self._full.register(output.descriptor, select.POLLIN)
+        for descriptor in (self._answers, *(output.descriptor for output in self._outputs)):
+            self._full.register(descriptor, select.POLLIN)
         self._answers_open = True
         self._await_hello()
         self.send({"is": "setup", "scratch": str(scratch), "marker": marker, "path": self._path()})
@@ -276,7 +279,7 @@ class RunnerProcess:
         while True:
             left_s = max(0.0, deadline - time.monotonic())
             if quick:
-                events = self._quick.poll(min(left_s, _OUTPUT_AFTER_S) * 1000)
+                events = self._quick.poll(min(left_s, _BELL_ONLY_S) * 1000)
             else:
                 if self._process_descriptor is None:
                     left_s = min(left_s, _WITHOUT_PIDFD_S)
@@ -290,11 +293,12 @@ class RunnerProcess:
                     output.drain()
                     if not output.open:
                         self._forget(output.descriptor)
-            ended = (
-                any(descriptor == self._process_descriptor for descriptor, _ in events)
-                if self._process_descriptor is not None
-                else not events and not self.alive
-            )
+            ended = self._process_descriptor is None and not events and not self.alive
+            for descriptor, _ in events:
+                if descriptor == self._bell:
+                    self._hear_bell()
+                elif descriptor == self._process_descriptor:
+                    ended = True
             frames = self._read_frames(ended) if events or ended else []
             if frames:
                 return frames
@@ -303,6 +307,11 @@ class RunnerProcess:
             if not quick and time.monotonic() >= deadline:
                 return []
             quick = False
+
+    def _hear_bell(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            if not os.read(self._bell, 4096):
+                self._forget(self._bell)
 
     def _forget(self, descriptor: int) -> None:
         for poll in (self._quick, self._full):
@@ -383,6 +392,7 @@ class RunnerProcess:
             self._commands = -1
         if self._answers >= 0:
             os.close(self._answers)
+            os.close(self._bell)
             self._answers = -1
             if self._process_descriptor is not None:
                 os.close(self._process_descriptor)

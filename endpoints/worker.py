@@ -31,7 +31,7 @@ from faas.models import AttemptKey, Failure, FailureKind
 
 WARM_RUNNERS = 3
 """Runners kept for later chunks by one worker process."""
-SENT_AHEAD = 16
+SENT_AHEAD = 256
 SENT_AHEAD_BYTES = 512 * 1024
 RECALL_CHECK_S = 0.5
 _UNEXPLAINED_DEATHS = 3
@@ -271,8 +271,8 @@ class ChunkRun:
 
     def _note_start(self, answer: Answer, runner: RunnerProcess) -> None:
         task = self._tasks[answer.task]
-        self._journal.started(task.attempt, answer.at, runner.pid)
-        self._started, self._started_at, self._since = answer.task, answer.at, time.monotonic()
+        self._started, self._started_at, self._since = answer.task, answer.at_ns / 1e9, time.monotonic()
+        self._journal.started(task.attempt, self._started_at, runner.pid)
         self._deadline = self._since + task.timeout_s if task.timeout_s else float("inf")
 
     def _take(self, answer: Answer, body: bytes, runner: RunnerProcess) -> None:
@@ -283,8 +283,8 @@ class ChunkRun:
             result=body,
             result_file=answer.file,
             started_at=self._started_at,
-            ended_at=answer.at,
-            run_s=answer.run_s,
+            ended_at=answer.at_ns / 1e9,
+            run_s=answer.run_ns / 1e9,
             stdout=stdout,
             stderr=stderr,
         )
