@@ -1,0 +1,286 @@
+"""The agent: one process per site and account that leases tasks, has them run, and delivers their results."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+from endpoints.chunking import RunTimes
+from endpoints.configuration import Configuration, Credentials
+from endpoints.engine import ChunkEngine, Engine
+from endpoints.places import Places
+from endpoints.profiles import builder
+from endpoints.recovery import clear_run_directory, spool_lost, stop_leftovers
+from endpoints.reporter import Reporter
+from endpoints.segments import GrantStock
+from endpoints.service import Service
+from endpoints.session import SessionState
+from endpoints.site import Site
+from endpoints.spool import Spool
+from faas import __version__
+from faas.errors import ConfigurationError, Conflict, FaasError, RequestRefused
+from faas.link import AsyncLink
+from faas.models import OpenSession, SessionOpened
+
+logger = logging.getLogger(__name__)
+
+EXIT_STOPPED = 0
+EXIT_FAILED = 1
+EXIT_HELD_ELSEWHERE = 3
+"""Another agent holds this endpoint."""
+
+_CLOSE_S = 5.0
+
+EngineFactory = Callable[[Configuration, Path, str], ChunkEngine]
+"""From configuration, run directory and nonce, an engine that is not started."""
+
+
+class Agent:
+    """Runs an endpoint until it is told to stop.
+
+    Args:
+        configuration: the endpoint's ``config.yaml``.
+        credentials: what it shows the service.
+        places: its files.
+        takeover: replace an agent that runs elsewhere.
+        link: to the service, in place of one made from the credentials.
+        engine_factory: makes engines, in place of the configured profile's.
+        announce: called with one line per step, for a person who watches.
+
+    Example:
+        >>> agent = Agent(Configuration.load(places), Credentials.load(places), places)  # doctest: +SKIP
+        >>> asyncio.run(agent.run())  # doctest: +SKIP
+        0
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        credentials: Credentials,
+        places: Places,
+        *,
+        takeover: bool = False,
+        link: AsyncLink | None = None,
+        engine_factory: EngineFactory = Engine,
+        announce: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        builder(configuration.profile)  # a name that is wrong is told at once
+        self._configuration = configuration
+        self._credentials = credentials
+        self._places = places
+        self._takeover = takeover
+        self._link = link
+        self._engine_factory = engine_factory
+        self._announce = announce
+        self._run_times = RunTimes()
+        self._stopping = asyncio.Event()
+        self._forced = asyncio.Event()
+        self._state: SessionState | None = None
+
+    def stop(self) -> None:
+        """Stop in order; called again, at once."""
+        if self._stopping.is_set():
+            self._forced.set()
+        self._stopping.set()
+
+    async def run(self) -> int:
+        """Run until stopped.
+
+        Returns:
+            The exit code.
+
+        Raises:
+            ConfigurationError: another agent runs here already.
+            FaasError: the service refuses this endpoint.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        self._places.prepare()
+        with self._places.locked():
+            link = self._link or AsyncLink(self._credentials.url, self._credentials.token, attempts=1)
+            service = Service(link, self._configuration.retry)
+            try:
+                return await self._run(service)
+            finally:
+                await service.close()
+                for number in (signal.SIGTERM, signal.SIGINT):
+                    loop.remove_signal_handler(number)
+
+    async def _run(self, service: Service) -> int:
+        work = asyncio.ensure_future(self._sessions(service))
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        try:
+            # Until a session is open there is nothing to stop in order.
+            await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done() and self._state is None:
+                work.cancel()
+                await asyncio.wait({work})
+            return EXIT_STOPPED if work.cancelled() else await work
+        finally:
+            stopping.cancel()
+            work.cancel()
+
+    async def _sessions(self, service: Service) -> int:
+        """Session after session: a new one whenever the service has given up on the last."""
+        replaces = await self._clean_up(service)
+        while True:
+            try:
+                opened = await self._open(service, replaces)
+            except Conflict as error:
+                logger.error("%s", error)
+                self._announce(str(error))
+                return EXIT_HELD_ELSEWHERE
+            replaces = ""
+            if await self._session(service, opened):
+                return EXIT_STOPPED
+
+    async def _clean_up(self, service: Service) -> str:
+        """Settle what the last agent here left behind; returns the session to replace, if any."""
+        old = SessionState.load(self._places.state)
+        spool = Spool(self._places.spool)
+        if old is None:
+            clear_run_directory(self._places, spool)
+            return ""
+        if old.process() is not None:
+            raise ConfigurationError(
+                f"Endpoint {self._places.name} is already running on this host as pid {old.pid}."
+                f" Stop it first: faas endpoint stop {self._places.name}"
+            )
+        if not old.on_this_host:
+            # Its agent may be alive there; only the service can tell. Its spool is on disk all the same.
+            clear_run_directory(self._places, spool)
+            return ""
+        await asyncio.to_thread(stop_leftovers, old)
+        if not old.session_id:
+            # It may have opened a session and died before it could write that down. The same nonce finds it.
+            self._nonce = old.nonce
+        spool_lost(self._places, spool)
+        clear_run_directory(self._places, spool)
+        if old.session_id:
+            await self._settle(service, old.session_id, spool)
+        return old.session_id
+
+    async def _settle(self, service: Service, session_id: str, spool: Spool) -> None:
+        """Deliver what an old session had finished, then close it, so that nothing finished is run again."""
+        service.session_id = session_id
+        reporter = Reporter(service, GrantStock(), spool, self._configuration.spool)
+        if batches := reporter.add_leftovers():
+            logger.info("delivering %d batch(es) of results of the last session", batches)
+            delivering = asyncio.ensure_future(reporter.run())
+            delivered = asyncio.ensure_future(reporter.delivered())
+            try:
+                await asyncio.wait({delivering, delivered}, return_when=asyncio.FIRST_COMPLETED)
+                if delivering.done():
+                    delivering.result()
+            finally:
+                delivering.cancel()
+                delivered.cancel()
+        try:
+            await service.close_session(session_id)
+        except RequestRefused as error:
+            logger.debug("the old session was over already: %s", error)
+
+    _nonce = ""
+
+    async def _open(self, service: Service, replaces: str) -> SessionOpened:
+        state = SessionState.new(self._nonce)
+        self._nonce = ""
+        state.endpoint_id = self._credentials.endpoint_id
+        state.save(self._places.state)
+        opened = await service.open_session(
+            OpenSession(
+                nonce=state.nonce,
+                host=state.host,
+                pid=state.pid,
+                version=__version__,
+                policy=self._configuration.policy(),
+                labels=self._configuration.labels,
+                replaces=replaces,
+                takeover=self._takeover,
+            )
+        )
+        state.session_id = opened.session_id
+        state.phase = "running"
+        state.save(self._places.state)
+        self._state = state
+        self._takeover = False
+        logger.info("endpoint %s: session %s open at %s", opened.endpoint, opened.session_id, service.url)
+        self._announce(f"Endpoint {opened.endpoint} is registered with {service.url}; starting workers …")
+        return opened
+
+    def _workers_changed(self, workers: int) -> None:
+        assert self._state is not None
+        if workers == self._state.workers:
+            return
+        self._state.workers = workers
+        self._state.save(self._places.state)
+        logger.info("%d worker(s) ready", workers)
+        self._announce(f"{workers} worker(s) ready." if workers else "No worker is left; waiting for new ones.")
+
+    async def _session(self, service: Service, opened: SessionOpened) -> bool:
+        """Work in a session; returns whether the agent is to end, rather than open another one."""
+        assert self._state is not None
+        engine = self._engine_factory(self._configuration, self._places.run, self._state.nonce)
+        site = Site(
+            self._configuration,
+            self._places,
+            service,
+            opened,
+            self._state.nonce,
+            engine,
+            self._run_times,
+            self._workers_changed,
+        )
+        site.reporter.add_leftovers()
+        working = asyncio.ensure_future(site.run())
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                await self._finish(service, site)
+                return True
+            working.result()
+        except Conflict as error:
+            logger.error("fenced: %s Stopping what runs; finished results are kept and will be delivered.", error)
+            self._announce("The service has ended this session; opening a new one …")
+            await site.stop_engine()
+            return False
+        except FaasError as error:
+            logger.error("%s", error)
+            await site.stop_engine()
+            raise
+        finally:
+            working.cancel()
+            stopping.cancel()
+            await site.abandon()
+        return False
+
+    async def _finish(self, service: Service, site: Site) -> None:
+        """Stop in order, unless a second signal says at once."""
+        assert self._state is not None
+        self._state.phase = "stopping"
+        self._state.save(self._places.state)
+        self._announce("Stopping …")
+        finishing = asyncio.ensure_future(site.finish(self._configuration.stop_grace_s))
+        forced = asyncio.ensure_future(self._forced.wait())
+        try:
+            await asyncio.wait({finishing, forced}, return_when=asyncio.FIRST_COMPLETED)
+            if not finishing.done():
+                logger.warning("forced to stop at once; results not yet delivered stay in the spool")
+                finishing.cancel()
+                await site.stop_engine()
+                return
+            if finishing.result():
+                await asyncio.wait_for(service.close_session(self._state.session_id), _CLOSE_S)
+                self._places.state.unlink(missing_ok=True)
+                logger.info("stopped; session %s closed", self._state.session_id)
+            else:
+                logger.warning("stopped; the service is away, so results wait in the spool for the next start")
+        except (asyncio.TimeoutError, RequestRefused) as error:
+            logger.warning("stopped; the session could not be closed: %s", error or "no answer")
+        finally:
+            forced.cancel()

@@ -1,0 +1,206 @@
+"""What the owner of an endpoint decides: ``config.yaml``, checked, and the agent's own credentials."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from endpoints.places import Places, write_atomically
+from faas.errors import ConfigurationError
+from faas.models import AllowedFunctions, RunPolicy
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Allowed(_Section):
+    """What one identity may run here."""
+
+    functions: list[str] | None = None
+    """Function ids; None for any function."""
+
+
+class Environment(_Section):
+    """A named interpreter that functions run in."""
+
+    python: str = ""
+    """The interpreter; empty for the one that runs the agent."""
+    variables: dict[str, str] = {}
+    """Environment variables set for the functions."""
+
+    @field_validator("variables", mode="before")
+    @classmethod
+    def _texts(cls, value: Any) -> Any:
+        return {k: str(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+
+class Leasing(_Section):
+    """How much work the agent asks for, and in what portions workers get it."""
+
+    chunk_s: float = Field(default=0.05, gt=0, le=60)
+    """Short tasks are handed to a worker together, up to about this run time."""
+    chunk_tasks: int = Field(default=128, ge=1, le=10_000)
+    """…and never more than this many."""
+    lookahead_s: float = Field(default=0.5, ge=0, le=3600)
+    """Work held ready for each worker."""
+    max_held: int = Field(default=2_000, ge=1, le=100_000)
+    """Tasks held at most."""
+
+
+class Spool(_Section):
+    """How results wait for the service."""
+
+    segment_bytes: int = Field(default=8 * 1024 * 1024, ge=64 * 1024, le=256 * 1024 * 1024)
+    """A segment is closed when it has reached this size."""
+    batch_outcomes: int = Field(default=2_000, ge=1, le=20_000)
+    """Outcomes in one report, at most."""
+
+
+class Retry(_Section):
+    """How patiently the agent asks again when the service is away."""
+
+    first_s: float = Field(default=0.2, gt=0, le=60)
+    longest_s: float = Field(default=5.0, gt=0, le=600)
+
+
+class Configuration(_Section):
+    r"""An endpoint's ``config.yaml``.
+
+    Example:
+        >>> Configuration.parse("name: lab\nallow: {grace: true}", "config.yaml").allow["grace"].functions is None
+        True
+    """
+
+    name: str
+    profile: str = "local"
+    workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=4096)
+    """Workers on each node."""
+    allow: dict[str, Allowed] = {}
+    """Who may run here besides the owner."""
+    environments: dict[str, Environment] = {}
+    labels: dict[str, str] = {}
+    description: str = ""
+    engine: dict[str, Any] = {}
+    """Settings of the engine, passed on as they are."""
+    encrypted: bool | None = None
+    """Encrypt what the engine and its workers say to each other; None leaves it to the profile."""
+    stop_grace_s: float = Field(default=5.0, ge=0, le=86_400)
+    """How long running tasks may go on after the agent was told to stop."""
+    leasing: Leasing = Leasing()
+    spool: Spool = Spool()
+    retry: Retry = Retry()
+
+    @field_validator("allow", mode="before")
+    @classmethod
+    def _readable_allow(cls, value: Any) -> Any:
+        """``ada: true`` and ``ada: {functions: [...]}`` are both natural; ``false`` is a way to take it back."""
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            return value
+        return {name: {} if rule is True else rule for name, rule in value.items() if rule is not False}
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _texts(cls, value: Any) -> Any:
+        return {k: str(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _default_environment(self) -> Configuration:
+        self.environments.setdefault("default", Environment())
+        return self
+
+    @classmethod
+    def parse(cls, text: str, source: str) -> Configuration:
+        """Read and check a configuration.
+
+        Args:
+            text: the YAML.
+            source: the file's name, for messages.
+
+        Raises:
+            ConfigurationError: not YAML, an unknown key, or a wrong value; the message names it.
+        """
+        try:
+            values = yaml.safe_load(text) or {}
+        except yaml.YAMLError as error:
+            raise ConfigurationError(f"{source} is not YAML: {' '.join(str(error).split())}") from None
+        if not isinstance(values, dict):
+            raise ConfigurationError(f"{source} must hold settings as `key: value` lines.")
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise ConfigurationError(f"{source}: {'; '.join(_complaint(e) for e in error.errors())}") from None
+
+    @classmethod
+    def load(cls, places: Places) -> Configuration:
+        """Read an endpoint's configuration.
+
+        Raises:
+            ConfigurationError: there is none, or it is wrong.
+        """
+        try:
+            text = places.configuration.read_text()
+        except FileNotFoundError:
+            raise ConfigurationError(
+                f"There is no endpoint {places.name} in {places.directory.parent}."
+                f" Make it: faas endpoint configure {places.name}"
+            ) from None
+        except OSError as error:
+            raise ConfigurationError(f"{places.configuration} cannot be read: {error.strerror}.") from None
+        return cls.parse(text, str(places.configuration))
+
+    def policy(self) -> RunPolicy:
+        """Who may run here, as the service is told."""
+        return RunPolicy(
+            identities={name: AllowedFunctions(functions=rule.functions) for name, rule in self.allow.items()}
+        )
+
+    def interpreter(self, environment: str = "default") -> list[str]:
+        """The command that starts an environment's Python; empty for the agent's own."""
+        python = self.environments[environment].python
+        return [str(Path(python).expanduser())] if python and python != sys.executable else []
+
+
+def _complaint(error: Any) -> str:
+    where = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"unknown key {where!r}"
+    return f"{where}: {error['msg']}" if where else str(error["msg"])
+
+
+class Credentials(msgspec.Struct, kw_only=True):
+    """What the agent shows the service. The token is never logged."""
+
+    url: str
+    token: str
+    endpoint_id: str
+
+    def __repr__(self) -> str:
+        return f"Credentials(url={self.url!r}, endpoint_id={self.endpoint_id!r})"
+
+    def save(self, path: Path) -> None:
+        """Write them so that only this account can read them."""
+        write_atomically(path, msgspec.json.format(msgspec.json.encode(self)) + b"\n", mode=0o600)
+
+    @classmethod
+    def load(cls, places: Places) -> Credentials:
+        """Read an endpoint's credentials.
+
+        Raises:
+            ConfigurationError: there are none, or they are damaged.
+        """
+        fix = f"Make new ones: faas endpoint configure {places.name}"
+        try:
+            return msgspec.json.decode(places.credentials.read_bytes(), type=cls)
+        except FileNotFoundError:
+            raise ConfigurationError(f"{places.credentials} is missing. {fix}") from None
+        except (OSError, msgspec.DecodeError) as error:
+            raise ConfigurationError(f"{places.credentials} cannot be read: {error}. {fix}") from None

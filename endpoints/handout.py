@@ -1,0 +1,395 @@
+"""Chunks in and out of the engine: tasks handed to workers, their reports taken apart, lost workers accounted for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import itertools
+import logging
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+
+import msgspec
+import psutil
+
+from endpoints.chunk import Chunk, ChunkReport, ChunkTask
+from endpoints.chunking import RunTimes
+from endpoints.configuration import Configuration
+from endpoints.engine import ChunkEngine, EngineFailed, is_loss
+from endpoints.intake import ENVIRONMENT
+from endpoints.journal import JournalEntries, read_journal
+from endpoints.ledger import Held, Ledger
+from endpoints.processes import NONCE_VARIABLE
+from endpoints.reporter import Reporter
+from endpoints.spool import Batch
+from faas.errors import FaasError, RequestRefused
+from faas.models import AttemptKey, Failure, FailureKind, Outcome
+
+logger = logging.getLogger(__name__)
+
+_PAUSE_S = 1.0
+_PAUSE_MAX_S = 60.0
+
+_chunk_encoder = msgspec.msgpack.Encoder()
+_report_decoder = msgspec.msgpack.Decoder(ChunkReport)
+
+
+class Outstanding:
+    """A chunk in the engine's hands."""
+
+    __slots__ = ("chunk_id", "estimate_s", "marked", "since", "tasks")
+
+    def __init__(self, chunk_id: str, tasks: list[Held], estimate_s: float) -> None:
+        self.chunk_id = chunk_id
+        self.tasks = tasks
+        self.estimate_s = estimate_s
+        self.since = time.monotonic()
+        self.marked = 0
+        """Tasks known to have started."""
+
+
+class Handout:
+    """Keeps workers busy with what waits in the ledger, and turns what comes back into outcomes.
+
+    Args:
+        configuration: chunk sizes and environments.
+        run_directory: shared with the workers.
+        nonce: of the session; names chunks and marks processes.
+        engine: runs chunks.
+        ledger: where tasks wait.
+        run_times: measured here.
+        reporter: takes outcomes.
+        room: called when a worker may have become free.
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        run_directory: Path,
+        nonce: str,
+        engine: ChunkEngine,
+        ledger: Ledger,
+        run_times: RunTimes,
+        reporter: Reporter,
+        room: Callable[[], None],
+    ) -> None:
+        self._settings = configuration.leasing
+        self._interpreter = configuration.interpreter(ENVIRONMENT)
+        self._variables = configuration.environments[ENVIRONMENT].variables
+        self._run_directory = run_directory
+        self._nonce = nonce
+        self._engine = engine
+        self._ledger = ledger
+        self._run_times = run_times
+        self._reporter = reporter
+        self._room = room
+        self._numbers = itertools.count(1)
+        self._announcing: set[asyncio.Task[None]] = set()
+        self._pause_s = 0.0
+        self.outstanding: dict[str, Outstanding] = {}
+        self.environments: dict[str, dict[str, str]] = {}
+        self.paused_until = 0.0
+        """Until then (monotonic) no work should be leased: workers here failed to run any."""
+        self.closed = False
+        """Nothing more goes to the engine."""
+
+    # What the lease loop asks
+
+    @property
+    def idle_workers(self) -> int:
+        """Workers with nothing to do and nothing waiting for them."""
+        return max(0, self._engine.workers - len(self.outstanding) - self._ledger.waiting)
+
+    @property
+    def queued_s(self) -> float:
+        """Estimated run time of chunks that wait in the engine for a worker."""
+        behind = itertools.islice(self.outstanding.values(), self._engine.workers, None)
+        return sum(chunk.estimate_s for chunk in behind)
+
+    @property
+    def soon_free(self) -> bool:
+        """Whether some worker will be free within the look-ahead: else holding more work would only bind it."""
+        running = itertools.islice(self.outstanding.values(), self._engine.workers)
+        return any(chunk.estimate_s < self._settings.lookahead_s for chunk in running)
+
+    # Into the engine
+
+    def pump(self) -> None:
+        """Hand out what workers can take: one chunk each, and one behind it while tasks are short."""
+        workers = self._engine.workers
+        if self.closed or not workers:
+            return
+        while self._ledger.waiting and len(self.outstanding) < 2 * workers:
+            idle = workers - len(self.outstanding)
+            if idle <= 0 and not self.soon_free:
+                return
+            chunk = self._ledger.next_chunk(
+                idle_workers=max(0, idle),
+                workers=workers,
+                target_s=self._settings.chunk_s,
+                at_most=self._settings.chunk_tasks,
+            )
+            self._hand_out(chunk)
+
+    def _hand_out(self, tasks: list[Held]) -> None:
+        chunk_id = f"{self._nonce[:12]}-{next(self._numbers)}"
+        estimate_s = sum(self._ledger.estimate(held.task.function_id) for held in tasks)
+        for held in tasks:
+            held.chunk_id = chunk_id
+        chunk = self.outstanding[chunk_id] = Outstanding(chunk_id, tasks, estimate_s)
+        if len(tasks) == 1 and not tasks[0].task.idempotent:
+            announcing = asyncio.ensure_future(self._announce(chunk))
+            self._announcing.add(announcing)
+            announcing.add_done_callback(self._announcing.discard)
+        else:
+            self._submit(chunk)
+
+    async def _announce(self, chunk: Outstanding) -> None:
+        """A task that must not run twice starts only when the service knows that it does."""
+        held = chunk.tasks[0]
+        now = time.time()
+        try:
+            await self._reporter.announce(held.task.attempt, now)
+        except RequestRefused as error:
+            del self.outstanding[chunk.chunk_id]
+            self.cancelled([held], str(error))
+            self._room()
+            return
+        held.started_at = now
+        if self.closed or held.recalled:
+            del self.outstanding[chunk.chunk_id]
+            self._add(held, Outcome(attempt=held.task.attempt, state="lost", message="Stopped before it could run."))
+            self._room()
+        else:
+            self._submit(chunk)
+
+    def _submit(self, chunk: Outstanding) -> None:
+        payload = _chunk_encoder.encode(
+            Chunk(
+                chunk_id=chunk.chunk_id,
+                owner_id=chunk.tasks[0].task.owner_id,
+                tasks=[
+                    ChunkTask(
+                        attempt=held.task.attempt,
+                        task_id=held.task.task_id,
+                        function_id=held.task.function_id,
+                        payload=held.payload,
+                        payload_file=held.payload_file,
+                        values=held.values,
+                        value_files=held.value_files,
+                        timeout_s=held.task.timeout_s,
+                    )
+                    for held in chunk.tasks
+                ],
+                run_directory=str(self._run_directory),
+                interpreter=self._interpreter,
+                environment=self._variables,
+            )
+        )
+        loop = asyncio.get_running_loop()
+        try:
+            future = self._engine.submit(payload)
+        except Exception as error:
+            future = Future()
+            future.set_exception(error if isinstance(error, FaasError) else EngineFailed(str(error)))
+        chunk.since = time.monotonic()
+        future.add_done_callback(functools.partial(self._call_back, loop, chunk))
+
+    def _call_back(self, loop: asyncio.AbstractEventLoop, chunk: Outstanding, future: Future[bytes]) -> None:
+        """Runs in the engine's thread."""
+        with contextlib.suppress(RuntimeError):  # the agent has ended
+            loop.call_soon_threadsafe(self._returned, chunk, future)
+
+    # Out of the engine
+
+    def _returned(self, chunk: Outstanding, future: Future[bytes]) -> None:
+        self.outstanding.pop(chunk.chunk_id, None)
+        journal = self._run_directory / "journal" / chunk.chunk_id
+        try:
+            report = _report_decoder.decode(future.result())
+        except BaseException as error:  # whatever it is, the attempts must be accounted for
+            self._account(chunk, error, read_journal(journal))
+        else:
+            self._take_apart(chunk, report)
+        journal.unlink(missing_ok=True)
+        self.pump()
+        self._room()
+
+    def _take_apart(self, chunk: Outstanding, report: ChunkReport) -> None:
+        batch = Batch(owner_id=chunk.tasks[0].task.owner_id)
+        count: Counter[str] = Counter()
+        total: Counter[str] = Counter()
+        held_by_attempt = {held.task.attempt: held for held in chunk.tasks}
+        host, worker, python_version = report.host, report.worker, report.python_version
+        for task in report.tasks:
+            held = held_by_attempt.pop(task.attempt, None)
+            if held is None:
+                continue
+            outcome = Outcome(
+                attempt=task.attempt,
+                state=task.state,  # type: ignore[arg-type]
+                kind=task.kind,
+                message=task.message,
+                started_at=task.started_at,
+                ended_at=task.ended_at,
+                run_s=task.run_s,
+                host=host,
+                worker=worker,
+                python_version=python_version,
+                stdout=task.stdout,
+                stderr=task.stderr,
+            )
+            result = task.result
+            if task.state == "failed" and not result and not task.result_file:
+                result = encode_failure(task.kind or "crash", task.message)
+            batch.add(outcome, result, self._result_file(task.result_file))
+            if task.run_s is not None:
+                function_id = held.task.function_id
+                count[function_id] += 1
+                total[function_id] += task.run_s  # type: ignore[assignment]
+            self._over(held)
+        for attempt in held_by_attempt:
+            batch.add(Outcome(attempt=attempt, state="released", message="The worker did not say what became of it."))
+        for function_id, number in count.items():
+            self._run_times.measured(function_id, total[function_id] / number)
+        self._reporter.add(batch)
+        if report.runner and ENVIRONMENT not in self.environments:
+            self.environments = {**self.environments, ENVIRONMENT: report.runner}
+        self._pause_s = 0.0
+
+    def _result_file(self, name: str) -> str:
+        """A worker's word for a file, held to the directory where results go."""
+        return str(self._run_directory / "results" / Path(name).name) if name else ""
+
+    def _account(self, chunk: Outstanding, error: BaseException, entries: JournalEntries) -> None:
+        """A chunk came back without a report: what had started is lost, the rest goes back."""
+        started = 0
+        batch = Batch(owner_id=chunk.tasks[0].task.owner_id)
+        for held in chunk.tasks:
+            attempt = held.task.attempt
+            at = entries.started.get(attempt)
+            if at is None and held.task.idempotent:
+                message = f"Not started: {_reason(error)}"
+                batch.add(Outcome(attempt=attempt, state="released", message=message))
+            else:
+                started += 1
+                batch.add(Outcome(attempt=attempt, state="lost", message=_reason(error), started_at=at))
+            self._over(held)
+        self._reporter.add(batch)
+        stop_runners(entries, self._nonce)
+        if self.closed:
+            return
+        logger.warning(
+            "a chunk of %d task(s) was lost (%s): %d had started, %d go back to the queue",
+            len(chunk.tasks),
+            _reason(error),
+            started,
+            len(chunk.tasks) - started,
+        )
+        if not is_loss(error):
+            self.pause(error)
+
+    def pause(self, error: BaseException) -> None:
+        """A site that cannot run tasks at all must not drain the federation's queues by returning them fast."""
+        self._pause_s = min(max(_PAUSE_S, 2 * self._pause_s), _PAUSE_MAX_S)
+        self.paused_until = time.monotonic() + self._pause_s
+        logger.error("this site cannot run tasks now; leasing nothing for %.0f s: %s", self._pause_s, _reason(error))
+
+    # Ends that need no worker
+
+    def failed(self, held: Held, kind: FailureKind, message: str) -> None:
+        """An attempt cannot run: report it failed."""
+        outcome = Outcome(attempt=held.task.attempt, state="failed", kind=kind, message=message)
+        self._add(held, outcome, encode_failure(kind, message))
+
+    def released(self, held: Held, reason: str) -> None:
+        """An attempt goes back, uncharged."""
+        self._add(held, Outcome(attempt=held.task.attempt, state="released", message=reason))
+
+    def cancelled(self, attempts: list[Held], reason: str = "Cancelled before it started.") -> None:
+        """Attempts that wait are dropped because their task has ended."""
+        for held in attempts:
+            self._add(held, Outcome(attempt=held.task.attempt, state="cancelled", message=reason))
+
+    def release_waiting(self, reason: str) -> int:
+        """Everything that waits goes back; returns how many attempts."""
+        waiting = self._ledger.withdraw(lambda _: True)
+        for held in waiting:
+            self.released(held, reason)
+        return len(waiting)
+
+    def recall(self, attempts: list[AttemptKey]) -> None:
+        """The tasks of these attempts have ended: drop those that wait, tell the workers of the others."""
+        recalled = []
+        for attempt in attempts:
+            held = self._ledger.get(attempt)
+            if held is None or held.recalled:
+                continue
+            held.recalled = True
+            if held.chunk_id:
+                (self._run_directory / "recalled" / _name(attempt)).touch()
+            else:
+                recalled.append(held)
+        if recalled:
+            self._ledger.withdraw(lambda held: held.recalled)
+            self.cancelled(recalled)
+            self._room()
+
+    def _add(self, held: Held, outcome: Outcome, result: bytes = b"") -> None:
+        batch = Batch(owner_id=held.task.owner_id)
+        batch.add(outcome, result)
+        self._over(held)
+        self._reporter.add(batch)
+
+    def _over(self, held: Held) -> None:
+        if held.let_go:
+            held.free()
+        if held.recalled:
+            (self._run_directory / "recalled" / _name(held.task.attempt)).unlink(missing_ok=True)
+
+    def mark_started(self) -> dict[str, float]:
+        """Read the journals of chunks that take a while; returns the attempts newly known to have started."""
+        news: dict[str, float] = {}
+        old = time.monotonic() - 1.0
+        for chunk in self.outstanding.values():
+            if chunk.since > old or chunk.marked == len(chunk.tasks):
+                continue
+            entries = read_journal(self._run_directory / "journal" / chunk.chunk_id)
+            chunk.marked = len(entries.started)
+            for attempt, at in entries.started.items():
+                held = self._ledger.get(attempt)
+                if held is not None and held.started_at is None:
+                    held.started_at = at
+                    news[_name(attempt)] = at
+        return news
+
+
+def encode_failure(kind: FailureKind, message: str) -> bytes:
+    """What is stored as the result of a task that failed without a word of its own."""
+    return msgspec.msgpack.encode(Failure(kind=kind, message=message))
+
+
+def stop_runners(entries: JournalEntries, nonce: str) -> None:
+    """Kill runners still busy with tasks of a lost worker; they lead process groups of their own."""
+    for pid in {entries.runners[attempt] for attempt in entries.running}:
+        try:
+            if psutil.Process(pid).environ().get(NONCE_VARIABLE) == nonce:
+                os.killpg(pid, signal.SIGKILL)
+        except (psutil.Error, OSError):
+            continue
+
+
+def _name(attempt: AttemptKey) -> str:
+    return f"{attempt.sequence}.{attempt.number}"
+
+
+def _reason(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    text = lines[-1] if lines else type(error).__name__
+    return text[:500]

@@ -1,0 +1,123 @@
+"""Where an endpoint keeps its files: one directory per endpoint under the home directory."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from faas.errors import ConfigurationError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def home_directory(home: str | Path | None = None) -> Path:
+    """The directory that holds credentials and endpoints: the one given, else ``$FAAS_HOME``, else ``~/.faas``."""
+    return Path(home or os.environ.get("FAAS_HOME") or "~/.faas").expanduser().absolute()
+
+
+@dataclass(frozen=True)
+class Places:
+    """The files of one endpoint.
+
+    Args:
+        directory: the endpoint's own directory, absolute.
+
+    Example:
+        >>> Places(Path("/home/ada/.faas/endpoints/lab")).spool
+        PosixPath('/home/ada/.faas/endpoints/lab/spool')
+    """
+
+    directory: Path
+
+    @classmethod
+    def of(cls, name: str, home: str | Path | None = None) -> Places:
+        """The places of the endpoint with this name.
+
+        Raises:
+            ConfigurationError: the name cannot be a directory's.
+        """
+        if not _NAME.fullmatch(name):
+            raise ConfigurationError(
+                f"{name!r} cannot name an endpoint. Use up to 64 letters, digits, dots, dashes and underscores,"
+                " starting with a letter or a digit."
+            )
+        return cls(home_directory(home) / "endpoints" / name)
+
+    @property
+    def name(self) -> str:
+        """The endpoint's name."""
+        return self.directory.name
+
+    @property
+    def configuration(self) -> Path:
+        """What its owner wrote."""
+        return self.directory / "config.yaml"
+
+    @property
+    def credentials(self) -> Path:
+        """Its token; mode 0600."""
+        return self.directory / "credentials.json"
+
+    @property
+    def state(self) -> Path:
+        """The last session: nonce, id, process."""
+        return self.directory / "state.json"
+
+    @property
+    def run(self) -> Path:
+        """Shared with the workers: code, journals, large values and results."""
+        return self.directory / "run"
+
+    @property
+    def spool(self) -> Path:
+        """Outcomes not yet acknowledged by the service."""
+        return self.directory / "spool"
+
+    @property
+    def log(self) -> Path:
+        """One line per event."""
+        return self.directory / "agent.log"
+
+    def prepare(self) -> None:
+        """Make every directory; only this account may look in, for they hold other people's data."""
+        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.spool.mkdir(exist_ok=True, mode=0o700)
+        self.run.mkdir(exist_ok=True, mode=0o700)
+        for part in ("code", "journal", "recalled", "results", "values"):
+            (self.run / part).mkdir(exist_ok=True)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the endpoint for this process, so that two agents on one host never share its files.
+
+        Raises:
+            ConfigurationError: another process holds it.
+        """
+        descriptor = os.open(self.directory / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ConfigurationError(
+                    f"Endpoint {self.name} is already running on this host."
+                    f" Stop it first: faas endpoint stop {self.name}"
+                ) from None
+            except OSError:
+                pass  # a file system without locks; the session at the service still keeps agents apart
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def write_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+    """Write a file so that readers see all of it or none, even if this process is killed."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+    beside.replace(path)

@@ -1,0 +1,59 @@
+"""What an agent that died left behind: processes, and attempts of which only their journals tell."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+
+from endpoints.journal import read_journal
+from endpoints.places import Places
+from endpoints.processes import stop_processes
+from endpoints.session import SessionState
+from endpoints.spool import Batch, Spool
+from faas.models import Outcome
+
+logger = logging.getLogger(__name__)
+
+
+def stop_leftovers(state: SessionState) -> None:
+    """End every process of an earlier agent on this host; call when that agent itself is gone."""
+    if state.on_this_host and (stopped := stop_processes(state.nonce)):
+        logger.info("stopped %d process(es) left by the agent that ran as pid %d", stopped, state.pid)
+
+
+def spool_lost(places: Places, spool: Spool) -> int:
+    """Turn journals without a report into outcomes: what had started is lost with its worker.
+
+    What had not started needs no outcome: closing the old session returns it.
+
+    Returns:
+        How many attempts were lost.
+    """
+    known = spool.attempts()
+    batch = Batch(owner_id="")
+    journals = sorted((places.run / "journal").iterdir())
+    for journal in journals:
+        entries = read_journal(journal)
+        for attempt, at in entries.started.items():
+            if attempt not in known:
+                message = "The endpoint's agent was killed while the task ran, and its worker with it."
+                batch.add(Outcome(attempt=attempt, state="lost", message=message, started_at=at))
+    if batch.outcomes:
+        spool.save(batch)
+        logger.warning("%d task(s) were running when the last agent was killed; reported lost", len(batch.outcomes))
+    for journal in journals:
+        journal.unlink(missing_ok=True)
+    return len(batch.outcomes)
+
+
+def clear_run_directory(places: Places, spool: Spool) -> None:
+    """Remove what no live attempt needs; results that wait in the spool stay."""
+    batches = (spool.load(path) for path in spool.paths())
+    needed = {Path(file).name for batch in batches if batch is not None for file in batch.files if file}
+    for result in (places.run / "results").iterdir():
+        if result.name not in needed:
+            result.unlink(missing_ok=True)
+    for part in ("values", "recalled", "journal"):
+        shutil.rmtree(places.run / part, ignore_errors=True)
+        (places.run / part).mkdir(exist_ok=True)

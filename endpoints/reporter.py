@@ -1,0 +1,218 @@
+"""Delivers outcomes: on disk at once, results into segments, then one report for all that finished meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+from endpoints.configuration import Spool as SpoolSettings
+from endpoints.segments import GrantStock, Upload, uploads
+from endpoints.service import Service
+from endpoints.spool import Batch, Spool
+from faas.errors import Conflict, NotAuthenticated, PermissionDenied, RequestRefused
+from faas.models import HINT_BYTES, AttemptKey, Grant, Outcome, ReportRequest, ReportResponse
+
+logger = logging.getLogger(__name__)
+
+_HINTS_BYTES = 8 * 1024 * 1024
+_IN_MEMORY_BYTES = 64 * 1024 * 1024
+_UPLOADS_AT_ONCE = 4
+_GRANT_TRIES = 3
+_NO_GRANT_PAUSE_S = 1.0
+
+
+class Reporter:
+    """The way of outcomes to the service, one report at a time; what comes meanwhile goes with the next.
+
+    Args:
+        service: to report to.
+        stock: segment grants.
+        spool: keeps outcomes until they are acknowledged.
+        settings: sizes.
+        settled: called with the attempts the service has acknowledged.
+        recalled: called with attempts the service wants stopped.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        stock: GrantStock,
+        spool: Spool,
+        settings: SpoolSettings,
+        *,
+        settled: Callable[[list[AttemptKey]], None] = lambda _: None,
+        recalled: Callable[[list[AttemptKey]], None] = lambda _: None,
+    ) -> None:
+        self._service = service
+        self._stock = stock
+        self._spool = spool
+        self._settings = settings
+        self._settled = settled
+        self._recalled = recalled
+        self._waiting: deque[tuple[Path | None, Batch | None]] = deque()
+        self._waiting_bytes = 0
+        self._news = asyncio.Event()
+        self._all_delivered = asyncio.Event()
+        self._all_delivered.set()
+        self._uploading = asyncio.Semaphore(_UPLOADS_AT_ONCE)
+
+    def add(self, batch: Batch) -> None:
+        """Put outcomes on disk and in line; when this returns they survive a ``kill -9``."""
+        path: Path | None = None
+        try:
+            path = self._spool.save(batch)
+        except OSError as error:  # a full disk must not lose what is still in memory
+            logger.error("cannot spool %d outcome(s), keeping them in memory: %s", len(batch.outcomes), error)
+        size = batch.size_bytes
+        if path is not None and self._waiting_bytes + size > _IN_MEMORY_BYTES:
+            self._waiting.append((path, None))  # the service has been away for long: read it again later
+        else:
+            self._waiting.append((path, batch))
+            self._waiting_bytes += size
+        self._all_delivered.clear()
+        self._news.set()
+
+    def add_leftovers(self) -> int:
+        """Put in line what earlier sessions could not deliver.
+
+        Returns:
+            How many batches there are.
+        """
+        paths = self._spool.paths()
+        self._waiting.extendleft((path, None) for path in reversed(paths))
+        if paths:
+            self._all_delivered.clear()
+            self._news.set()
+        return len(paths)
+
+    async def run(self) -> None:
+        """Deliver, for ever.
+
+        Raises:
+            NotAuthenticated, PermissionDenied: the endpoint's token is not good any more; the spool is kept.
+        """
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            while self._waiting:
+                await self._deliver(self._portion())
+            self._all_delivered.set()
+
+    async def delivered(self) -> None:
+        """Wait until everything in line has been acknowledged."""
+        await self._all_delivered.wait()
+
+    def _portion(self) -> list[tuple[Path | None, Batch]]:
+        """The batches for the next report: all there are, unless that is very much."""
+        portion: list[tuple[Path | None, Batch]] = []
+        outcomes = size = 0
+        while self._waiting and outcomes < self._settings.batch_outcomes and size < _IN_MEMORY_BYTES:
+            path, batch = self._waiting.popleft()
+            if batch is None:
+                batch = self._spool.load(path) if path is not None else None
+                if batch is None:
+                    continue
+            else:
+                self._waiting_bytes -= batch.size_bytes
+            portion.append((path, batch))
+            outcomes += len(batch.outcomes)
+            size += batch.size_bytes
+        return portion
+
+    async def _deliver(self, portion: list[tuple[Path | None, Batch]]) -> None:
+        results: dict[str, list[tuple[Outcome, bytes, str]]] = {}
+        for _, batch in portion:
+            own = results.setdefault(batch.owner_id, [])
+            own.extend(zip(batch.outcomes, batch.results, batch.files, strict=True))
+        planned = [
+            upload
+            for owner_id, own in results.items()
+            for upload in uploads(owner_id, own, self._settings.segment_bytes)
+        ]
+        if len(planned) == 1:
+            await self._upload(planned[0])
+        elif planned:
+            await asyncio.gather(*map(self._upload, planned))
+        outcomes = [outcome for own in results.values() for outcome, _, _ in own]
+        if not outcomes:
+            return
+        _add_hints(results)
+        try:
+            answer = await self._service.report(ReportRequest(outcomes=outcomes, owners=self._stock.short_of(results)))
+        except (NotAuthenticated, PermissionDenied):
+            raise
+        except RequestRefused as error:
+            # Asking again would be refused again. The attempts are not held any more, so the service requeues them.
+            logger.error("the service refused a report of %d outcomes: %s", len(outcomes), error)
+            for path, _ in portion:
+                if path is not None:
+                    self._spool.set_aside(path)
+        else:
+            self._take_in(answer)
+            for path, _ in portion:
+                if path is not None:
+                    self._spool.remove(path)
+        for own in results.values():
+            for _, _, file in own:
+                if file:
+                    Path(file).unlink(missing_ok=True)
+        self._settled([outcome.attempt for outcome in outcomes])
+
+    async def _upload(self, upload: Upload) -> None:
+        """Store one object, with a new grant if the one in hand turns out to have expired."""
+        async with self._uploading:
+            tries = 0
+            while True:
+                grant = await self._grant(upload.owner_id)
+                try:
+                    await self._service.put_object(grant, upload.content())
+                except RequestRefused as error:
+                    tries += 1
+                    if tries >= _GRANT_TRIES:
+                        logger.error("the object store refuses results, trying again: %s", error)
+                        await asyncio.sleep(min(tries, 30) * _NO_GRANT_PAUSE_S)
+                else:
+                    upload.locate(grant.object_id)
+                    return
+
+    async def _grant(self, owner_id: str) -> Grant:
+        while True:
+            grant = self._stock.take(owner_id)
+            if grant is not None:
+                return grant
+            self._take_in(await self._service.report(ReportRequest(outcomes=[], owners=[owner_id])))
+            grant = self._stock.take(owner_id)
+            if grant is not None:
+                return grant
+            logger.warning("the service gives no grant to store results of identity %s; asking again", owner_id)
+            await asyncio.sleep(_NO_GRANT_PAUSE_S)
+
+    async def announce(self, attempt: AttemptKey, at: float) -> None:
+        """Tell the service that an attempt starts, and wait until it knows.
+
+        Raises:
+            Conflict: the service does not want it to start.
+        """
+        started = Outcome(attempt=attempt, state="started", started_at=at)
+        answer = await self._service.report(ReportRequest(outcomes=[started]))
+        self._take_in(answer)
+        if attempt in answer.recalled or answer.dropped:
+            raise Conflict("The task has ended meanwhile.")
+
+    def _take_in(self, answer: ReportResponse) -> None:
+        self._stock.add(answer.segments)
+        if answer.recalled:
+            self._recalled(answer.recalled)
+
+
+def _add_hints(results: dict[str, list[tuple[Outcome, bytes, str]]]) -> None:
+    """Repeat small results in the report, up to a total: the service may keep them in memory."""
+    left = _HINTS_BYTES
+    for own in results.values():
+        for outcome, data, _ in own:
+            if data and len(data) <= min(HINT_BYTES, left):
+                outcome.hint = data
+                left -= len(data)

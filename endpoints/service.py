@@ -1,0 +1,116 @@
+"""The agent's calls to the service: each repeated until it is answered, with one log line per change."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from endpoints.configuration import Retry
+from faas.errors import ServiceUnavailable
+from faas.link import AsyncLink
+from faas.models import (
+    FunctionCode,
+    Grant,
+    Heartbeat,
+    HeartbeatResponse,
+    LeaseRequest,
+    LeaseResponse,
+    Location,
+    OpenSession,
+    ReportRequest,
+    ReportResponse,
+    SessionOpened,
+)
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Service:
+    """What an agent asks of the service and its store, patiently.
+
+    Refusals (4xx) are raised at once; anything that may pass is tried again for ever, more and more
+    slowly, so callers that must not wait for ever put a time limit around the call.
+
+    Args:
+        link: to the service; should not retry much by itself.
+        retry: how patiently to try again.
+    """
+
+    def __init__(self, link: AsyncLink, retry: Retry) -> None:
+        self.session_id = ""
+        self._link = link
+        self._retry = retry
+        self._away: set[str] = set()
+
+    @property
+    def url(self) -> str:
+        """The service's address."""
+        return self._link.url
+
+    async def open_session(self, request: OpenSession) -> SessionOpened:
+        """Open a session; later calls are made in it."""
+        opened = await self._call("POST", "/v1/sessions", request, SessionOpened)
+        self.session_id = opened.session_id
+        return opened
+
+    async def close_session(self, session_id: str) -> None:
+        """End a session: what it still holds is settled at once."""
+        await self._call("DELETE", f"/v1/sessions/{session_id}", None, dict[str, Any])
+
+    async def lease(self, request: LeaseRequest) -> LeaseResponse:
+        """Ask for work; a long poll."""
+        path = f"/v1/sessions/{self.session_id}/lease"
+        return await self._call("POST", path, request, LeaseResponse, wait_s=request.wait_s)
+
+    async def report(self, request: ReportRequest) -> ReportResponse:
+        """Tell what became of attempts, or ask for segment grants."""
+        return await self._call("POST", f"/v1/sessions/{self.session_id}/report", request, ReportResponse)
+
+    async def heartbeat(self, beat: Heartbeat) -> HeartbeatResponse:
+        """Show that the agent lives; a long poll."""
+        path = f"/v1/sessions/{self.session_id}/heartbeat"
+        return await self._call("POST", path, beat, HeartbeatResponse, wait_s=beat.wait_s)
+
+    async def function_code(self, function_id: str) -> FunctionCode:
+        """Fetch the code of a function one of whose tasks is held."""
+        return await self._call("GET", f"/v1/functions/{function_id}/code", None, FunctionCode)
+
+    async def get_object(self, grant: Grant, location: Location | None = None) -> bytes:
+        """Fetch an object or a range of it."""
+        return await self._patiently("object store", lambda: self._link.get_object(grant, location))
+
+    async def put_object(self, grant: Grant, data: bytes | Path) -> None:
+        """Store an object."""
+        await self._patiently("object store", lambda: self._link.put_object(grant, data))
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._link.close()
+
+    async def _call(self, method: str, path: str, body: Any, response: type[T], *, wait_s: float = 0) -> T:
+        return await self._patiently(
+            "service", lambda: self._link.request(method, path, body, response=response, wait_s=wait_s)
+        )
+
+    async def _patiently(self, who: str, call: Callable[[], Awaitable[T]]) -> T:
+        pause_s = self._retry.first_s
+        while True:
+            try:
+                answer = await call()
+            except ServiceUnavailable as error:
+                if who not in self._away:
+                    self._away.add(who)
+                    logger.warning("the %s is away; trying again until it is back: %s", who, error)
+                await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
+                pause_s = min(2 * pause_s, self._retry.longest_s)
+            else:
+                if who in self._away:
+                    self._away.discard(who)
+                    logger.info("the %s is back", who)
+                return answer
