@@ -49,7 +49,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, whole:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for index, column in enumerate(columns):
         table.add_column(column, no_wrap=index < whole)
     for row in rows:
@@ -95,7 +95,7 @@ def moment(seconds: float | None) -> str:
 
 def ago(seconds: float | None) -> str:
     """How long a time since the epoch has passed: ``12 s ago``; empty for none."""
-    return "" if not seconds else f"{span(max(0.0, time.time() - seconds))} ago"
+    return "" if not seconds else f"{span(max(1, round(time.time() - seconds)))} ago".replace(".0", "")
 
 
 def span(seconds: float | None) -> str:

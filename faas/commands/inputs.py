@@ -14,6 +14,9 @@ import typer
 
 from faas.errors import ConfigurationError
 
+SHORTEST_BEGINNING = 4
+"""Characters of an id that must be given; `task cancel ""` is not to mean the only task."""
+
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d|w)")
 _LONGEST_S = 100 * 365.25 * 86400
 _UNITS_S = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -101,8 +104,12 @@ def match_id(text: str, ids: Iterable[str], what: str) -> str:
         what: for the message, ``task``.
 
     Raises:
-        ConfigurationError: no id or several start so.
+        ConfigurationError: no id or several start so, or the text is too short to mean anything.
     """
+    if len(text) < SHORTEST_BEGINNING:
+        raise ConfigurationError(
+            f"{text!r} is too short for a {what}'s id: give {SHORTEST_BEGINNING} characters or more."
+        )
     found = sorted({one for one in ids if one.startswith(text.lower())})
     if text.lower() in found:
         return text.lower()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from urllib.parse import quote
 
+import typer
+
 from faas.commands.inputs import is_id, match_id
 from faas.errors import NotFound
 from faas.link import Link
@@ -17,7 +19,13 @@ _BEGINNING = re.compile(r"[0-9a-f]{4,8}(-[0-9a-f-]*)?", re.IGNORECASE)
 
 
 def segment(text: str) -> str:
-    """Text as one segment of a URL's path, whatever is in it."""
+    """Text as one segment of a URL's path, whatever is in it.
+
+    Raises:
+        BadParameter: the text is empty, and the path would be another.
+    """
+    if not text.strip():
+        raise typer.BadParameter("A name or an id is expected, not an empty text.")
     return quote(text, safe="")
 
 

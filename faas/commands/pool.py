@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -10,7 +10,7 @@ from faas.commands.connection import open_link
 from faas.commands.display import AsJson, pairs, print_fields, print_json, print_table
 from faas.commands.inputs import parse_pairs
 from faas.commands.lookup import segment
-from faas.models import Pool
+from faas.models import Nothing, Pool
 
 app = typer.Typer(no_args_is_help=True, help="Name a selection of endpoints to send tasks to.")
 
@@ -71,7 +71,7 @@ def show_pool(name: str, as_json: AsJson = False) -> None:
 def delete_pool(name: str) -> None:
     """Delete a pool; its endpoints stay."""
     with open_link() as link:
-        link.request("DELETE", f"/v1/pools/{segment(name)}", response=dict[str, Any])
+        link.request("DELETE", f"/v1/pools/{segment(name)}", response=Nothing)
     typer.echo(f"Deleted pool {name}.")
 
 

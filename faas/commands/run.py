@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from faas.commands.connection import open_client, open_link
+from faas.commands.connection import open_client
 from faas.commands.display import AsJson
 from faas.commands.inputs import parse_argument, parse_pairs, parse_span
 from faas.commands.lookup import find_function
@@ -51,10 +51,9 @@ def run(
     """
     args = tuple(map(parse_argument, arguments or []))
     kwargs = {name: parse_argument(value) for name, value in parse_pairs(keyword or []).items()}
-    with open_link() as link:
-        function_id = find_function(link, function).function_id
     with open_client() as client:
-        batch = client.create_batch()
+        function_id = find_function(client.link, function).function_id
+        batch = client.create_batch()  # not client.run, whose own parameters could clash with keyword arguments
         batch.add(function_id, args=args, kwargs=kwargs)
         task_id = str(client.batch_run(endpoint, batch)["tasks"][function_id][0])
         try:

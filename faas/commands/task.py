@@ -128,9 +128,8 @@ def show_result(
     as_json: AsJson = False,
 ) -> None:
     """Print what a task returned; its exception with the remote traceback if it failed."""
-    with open_link() as link:
-        task_id = find_task(link, task)
     with open_client() as client:
+        task_id = find_task(client.link, task)
         try:
             value = client.get_result(task_id, timeout=wait)
         except TaskPending:

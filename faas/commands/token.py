@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -11,7 +11,9 @@ from faas.commands.connection import open_link
 from faas.commands.display import AsJson, abbreviate, ago, moment, print_json, print_table
 from faas.commands.inputs import match_id, parse_span
 from faas.commands.lookup import segment
-from faas.models import CreateToken, Scope, Token
+from faas.errors import NotFound
+from faas.link import Link
+from faas.models import CreateIdentity, CreateToken, Identity, Nothing, Scope, Token
 
 app = typer.Typer(no_args_is_help=True, help="Create, list and revoke access tokens.")
 
@@ -21,6 +23,7 @@ def create_token(
     scope: Annotated[Scope, typer.Option(help="What it may do.")] = "client",
     label: Annotated[str, typer.Option(help="What it is for; shown in the list.")] = "",
     identity: Annotated[str, typer.Option(help="Whose; anyone but yourself takes an admin token.")] = "",
+    create_identity: Annotated[bool, typer.Option("--create-identity", help="Make the identity if it is new.")] = False,
     endpoint: Annotated[str, typer.Option(help="The endpoint that a token of scope endpoint is for.")] = "",
     expires: Annotated[
         float | None,
@@ -33,7 +36,7 @@ def create_token(
         raise typer.BadParameter("--scope endpoint and --endpoint go together.")
     wanted = CreateToken(scope=scope, label=label, identity=identity, endpoint=endpoint, expires_s=expires)
     with open_link() as link:
-        token = link.request("POST", "/v1/tokens", wanted, response=Token)
+        token = _create(link, wanted, create_identity)
         url = link.url
     if as_json:
         return print_json(token)
@@ -66,8 +69,21 @@ def revoke_token(token: Annotated[str, typer.Argument(help="Its id, or the begin
     with open_link() as link:
         tokens = link.request("GET", "/v1/tokens", response=list[Token])
         found = match_id(token, (one.token_id for one in tokens), "token")
-        link.request("DELETE", f"/v1/tokens/{segment(found)}", response=dict[str, Any])
+        link.request("DELETE", f"/v1/tokens/{segment(found)}", response=Nothing)
     typer.echo(f"Revoked token {found}.")
+
+
+def _create(link: Link, wanted: CreateToken, create_identity: bool) -> Token:
+    if create_identity and wanted.identity:
+        known = link.request("GET", "/v1/identities", response=list[Identity])
+        if wanted.identity not in {identity.name for identity in known}:
+            link.request("POST", "/v1/identities", CreateIdentity(name=wanted.identity), response=Identity)
+    try:
+        return link.request("POST", "/v1/tokens", wanted, response=Token)
+    except NotFound as error:
+        if error.field != "identity":
+            raise
+        raise NotFound(error.detail, fix="Add --create-identity to make it.") from None
 
 
 def _state(token: Token) -> str:

@@ -76,6 +76,9 @@ def test_ids_may_be_abbreviated_while_they_are_unambiguous() -> None:
         inputs.match_id("0a1b", [ONE, TWO], "task")
     with pytest.raises(ConfigurationError, match="No task has an id that starts with 'ffff'"):
         inputs.match_id("ffff", [ONE, TWO], "task")
+    for text in ("", "0a1"):
+        with pytest.raises(ConfigurationError, match="too short"):
+            inputs.match_id(text, [ONE], "task")
 
 
 def test_abbreviations_are_as_short_as_they_can_be() -> None:
