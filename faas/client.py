@@ -1,0 +1,322 @@
+"""The client: register functions, run them, fetch their results, and look at what is there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+import msgspec
+
+from faas import codec
+from faas.batch import Batch
+from faas.catalogue import Catalogue, segment
+from faas.errors import FaasError, RequestRefused, ServiceUnavailable, TaskPending
+from faas.link import Link
+from faas.models import (
+    INLINE_ARGUMENT_BYTES,
+    TERMINAL_STATES,
+    CancelRequest,
+    CancelResponse,
+    Function,
+    RegisterFunction,
+    Submission,
+    SubmitRequest,
+    SubmitResponse,
+    TaskResult,
+)
+from faas.options import TaskOptions
+from faas.outcomes import outcome, refusal_error
+from faas.packing import PackedFunction, pack_function
+from faas.uploads import upload
+
+if TYPE_CHECKING:
+    import httpx
+    from typing_extensions import Self
+
+_POLL_S = 20.0
+_OUTAGE_S = 120.0
+"""How long the service may be away while a result is waited for."""
+_AT_ONCE = 8
+
+
+class Client(Catalogue):
+    """A connection to the service; safe to share between threads.
+
+    Args:
+        url: of the service; by default FAAS_URL, or what the credentials file says.
+        token: the bearer token; by default FAAS_TOKEN, or what the credentials file says.
+        timeout_s: how long the service may take to answer a request.
+        transport: an httpx transport in place of the network.
+
+    Raises:
+        ConfigurationError: there is no URL or token to be found.
+
+    Example:
+        >>> client = faas.Client()                             # doctest: +SKIP
+        >>> function_id = client.register_function(analyse)    # doctest: +SKIP
+        >>> task_id = client.run(42, function_id=function_id)  # doctest: +SKIP
+        >>> client.get_result(task_id)                         # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        token: str | None = None,
+        *,
+        timeout_s: float = 30.0,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        if not (url and token):
+            from faas.settings import find_credentials
+
+            found = find_credentials(url, token)
+            url, token = found.url, found.token
+        self.link = Link(url, token, timeout_s=timeout_s, transport=transport)
+
+    @property
+    def url(self) -> str:
+        """The service's address."""
+        return self.link.url
+
+    def __repr__(self) -> str:
+        return f"<Client of {self.url}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.link.close()
+
+    # Functions
+
+    def register_function(
+        self,
+        function: Callable[..., Any],
+        name: str | None = None,
+        description: str | None = None,
+        public: bool = False,
+        metadata: dict[str, Any] | None = None,
+        modules: Iterable[ModuleType | str] = (),
+    ) -> str:
+        """Register a function; the same code gives the same id.
+
+        Args:
+            function: any callable; how it is packed is told in :func:`faas.packing.pack_function`.
+            name: what to call it; by default its own name. A name stands for the newest version.
+            description: one or two sentences; by default the docstring's first line.
+            public: let everyone run it, at endpoints they may use.
+            metadata: anything JSON holds.
+            modules: local modules or packages to ship with it.
+
+        Returns:
+            The function id.
+
+        Raises:
+            SerializationFailed: it cannot be packed; the message says why and what to change.
+            RequestRefused: the service did not take it.
+        """
+        packed = pack_function(function, modules)
+        if description is None:
+            description = (getattr(function, "__doc__", None) or "").strip().partition("\n")[0]
+            if isinstance(function, type) or not hasattr(function, "__name__"):
+                description = ""  # that of its class, or of functools.partial
+        return self.register_packed(packed, name, description, public, metadata)
+
+    def register_packed(
+        self,
+        packed: PackedFunction,
+        name: str | None = None,
+        description: str = "",
+        public: bool = False,
+        metadata: dict[str, Any] | None = None,
+    ) -> str:
+        """Register what :func:`faas.packing.pack_function` made; see :meth:`register_function`."""
+        request = RegisterFunction(
+            name=name or packed.name,
+            serializer=packed.serializer,
+            code=packed.code,
+            modules=packed.modules,
+            python_version=packed.python_version,
+            description=description,
+            public=public,
+            metadata=metadata or {},
+        )
+        return self.link.request("POST", "/v1/functions", request, response=Function).function_id
+
+    # Running
+
+    def run(
+        self,
+        *args: Any,
+        function_id: str,
+        endpoint_id: str = "any",
+        task_options: TaskOptions | None = None,
+        **kwargs: Any,
+    ) -> str:
+        """Run a registered function once.
+
+        Args:
+            args: its positional arguments.
+            function_id: the function's id, or the name of one of yours.
+            endpoint_id: an endpoint's id or name, a pool's name, or ``any``.
+            task_options: how the task is to be treated.
+            kwargs: its keyword arguments.
+
+        Returns:
+            The task id.
+
+        Raises:
+            SerializationFailed: an argument cannot be packed.
+            RequestRefused: the task was not accepted.
+        """
+        batch = self.create_batch()
+        task_id = batch.add(function_id, args, kwargs, task_options=task_options or TaskOptions())
+        self.batch_run(endpoint_id, batch)
+        return task_id
+
+    def create_batch(self, task_group_id: str | UUID | None = None) -> Batch:
+        """An empty batch, for an existing task group if given."""
+        return Batch(None if task_group_id is None else str(task_group_id))
+
+    def batch_run(self, endpoint_id: str, batch: Batch) -> dict[str, Any]:
+        """Run a batch. Repeated after an error, it makes no task twice; repeated after success, all of them anew.
+
+        Args:
+            endpoint_id: an endpoint's id or name, a pool's name, or ``any``.
+            batch: the tasks.
+
+        Returns:
+            ``tasks`` (function to task ids), ``task_group_id``, ``request_id``, ``endpoint_id``; and ``refused``
+            (task id to reason) if some, but not all, were refused.
+
+        Raises:
+            RequestRefused: none was accepted.
+            ValueError: the batch is empty.
+        """
+        if not batch:
+            raise ValueError("The batch is empty. Add tasks with batch.add(function_id, args=(…)).")
+        batch.task_group_id = group_id = batch.task_group_id or str(uuid4())
+        for submission in batch.submissions:
+            submission.target = str(endpoint_id)
+            if len(submission.payload) > INLINE_ARGUMENT_BYTES:
+                upload(self.link, submission)
+        refused: dict[str, RequestRefused] = {}
+        for portion in batch.requests():
+            refused.update(self._submit(group_id, portion))
+        if len(refused) == len(batch):
+            raise next(iter(refused.values()))
+        tasks = {
+            function: [task_id for task_id in task_ids if task_id not in refused]
+            for function, task_ids in batch.by_function().items()
+        }
+        answer: dict[str, Any] = {
+            "request_id": str(uuid4()),
+            "task_group_id": group_id,
+            "endpoint_id": str(endpoint_id),
+            "tasks": tasks,
+        }
+        if refused:
+            answer["refused"] = {task_id: str(error) for task_id, error in refused.items()}
+        batch.sent()
+        return answer
+
+    def _submit(self, group_id: str, portion: list[Submission]) -> dict[str, RequestRefused]:
+        request = SubmitRequest(group_id=group_id, tasks=[msgspec.Raw(codec.encode(task)) for task in portion])
+        response = self.link.request("POST", "/v1/tasks", request, response=SubmitResponse)
+        return {portion[refusal.index].task_id: refusal_error(refusal) for refusal in response.refused}
+
+    def cancel(
+        self, task_ids: str | Iterable[str] = (), *, task_group_id: str = "", running: bool = True
+    ) -> CancelResponse:
+        """Cancel tasks.
+
+        Args:
+            task_ids: one id, or several.
+            task_group_id: a whole group.
+            running: False leaves tasks alone that already run.
+
+        Returns:
+            Which were cancelled, and the state of those that were not.
+        """
+        ids = [task_ids] if isinstance(task_ids, str) else [str(task_id) for task_id in task_ids]
+        request = CancelRequest(task_ids=ids, group_id=task_group_id, running=running)
+        return self.link.request("POST", "/v1/tasks/cancel", request, response=CancelResponse)
+
+    # Results
+
+    def get_result(self, task_id: str, timeout: float | None = None) -> Any:
+        """Wait for a task's result.
+
+        Args:
+            task_id: what :meth:`run` returned.
+            timeout: seconds to wait; None for as long as it takes, 0 to look only.
+
+        Returns:
+            What the function returned.
+
+        Raises:
+            TaskPending: it had not ended within ``timeout``.
+            TaskFailed: it ended without a value; ``__cause__`` is what the function raised.
+            NotFound: there is no such task.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        last_answer = time.monotonic()
+        while True:
+            left = _POLL_S if deadline is None else max(0.0, min(_POLL_S, deadline - time.monotonic()))
+            try:
+                told = self._ask_result(task_id, left)
+                last_answer = time.monotonic()
+                if told.state in TERMINAL_STATES:
+                    return outcome(told.task_id, told.state, told.message, self._result_bytes(told))
+            except ServiceUnavailable:
+                now = time.monotonic()
+                if now - last_answer > _OUTAGE_S or (deadline is not None and now >= deadline):
+                    raise
+                continue
+            if deadline is not None and time.monotonic() >= deadline:
+                raise TaskPending(f"Task {task_id} is {told.state}. Ask again later.")
+
+    def _ask_result(self, task_id: str, wait_s: float) -> TaskResult:
+        path = f"/v1/tasks/{segment(task_id)}/result"
+        return self.link.request("GET", path, response=TaskResult, params={"wait_s": wait_s}, wait_s=wait_s)
+
+    def _result_bytes(self, told: TaskResult) -> bytes | None:
+        if told.hint is not None or told.grant is None or told.location is None:
+            return told.hint
+        return self.link.get_object(told.grant, told.location)
+
+    def get_batch_result(self, task_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """How several tasks stand, without waiting.
+
+        Args:
+            task_ids: the tasks.
+
+        Returns:
+            For each task ``pending``, ``status``, and once it has ended ``result`` or ``exception``.
+        """
+        ids = [str(task_id) for task_id in task_ids]
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="faas-results") as threads:
+            return dict(zip(ids, threads.map(self._standing, ids), strict=True))
+
+    def _standing(self, task_id: str) -> dict[str, Any]:
+        told = self._ask_result(task_id, 0)
+        standing: dict[str, Any] = {
+            "task_id": task_id,
+            "status": told.state,
+            "pending": told.state not in TERMINAL_STATES,
+            "endpoint_id": told.endpoint_id,
+        }
+        if not standing["pending"]:
+            try:
+                standing["result"] = outcome(task_id, told.state, told.message, self._result_bytes(told))
+            except FaasError as error:
+                standing["exception"] = error
+        return standing

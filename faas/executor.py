@@ -1,0 +1,188 @@
+"""``concurrent.futures.Executor`` over every site there is."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from types import FunctionType, ModuleType
+from typing import Any
+from uuid import uuid4
+
+from faas.client import Client
+from faas.courier import Courier
+from faas.futures import TaskFuture
+from faas.models import INLINE_ARGUMENT_BYTES, Submission
+from faas.options import TaskOptions
+from faas.packing import PackedFunction, pack_arguments, pack_function
+
+
+class Executor(concurrent.futures.Executor):
+    """Runs functions at the sites of the federation; futures resolve as results come back.
+
+    Tasks are sent in batches as fast as the service takes them, and survive its restarts: nothing submitted is
+    lost, and nothing is run twice for it. When the interpreter ends without :meth:`shutdown`, what is queued is
+    still sent, but results are not waited for: they stay in the service.
+
+    Args:
+        client: the connection to use; by default a new one from FAAS_URL, FAAS_TOKEN or the credentials file.
+        endpoint_id: where tasks go: an endpoint's id or name, a pool's name, or ``any``.
+        task_group_id: the group of all tasks; a new one by default.
+        task_options: how tasks are to be treated; the attribute may be changed between submissions.
+        modules: local modules to ship with functions registered on first use.
+        patience_s: how long the service may be away before submissions fail with ``ServiceUnavailable``.
+
+    Example:
+        >>> with faas.Executor() as executor:                        # doctest: +SKIP
+        ...     print(executor.submit(pow, 2, 10).result())
+        ...     print(sum(executor.map(analyse, range(1000))))
+    """
+
+    def __init__(
+        self,
+        client: Client | None = None,
+        endpoint_id: str = "any",
+        task_group_id: str | None = None,
+        *,
+        task_options: TaskOptions | None = None,
+        modules: Iterable[ModuleType | str] = (),
+        patience_s: float = 600.0,
+    ) -> None:
+        self.client = client or Client()
+        self.endpoint_id = str(endpoint_id)
+        self.task_group_id = str(task_group_id or uuid4())
+        self.task_options = task_options or TaskOptions()
+        self._modules = (modules,) if isinstance(modules, (str, ModuleType)) else tuple(modules)
+        at_end = self.client.close if client is None else None
+        self._courier = Courier(self.client.link, self.task_group_id, patience_s, at_end)
+        self._functions: dict[FunctionType, str] = {}
+        self._registered: dict[PackedFunction, str] = {}
+        self._registering = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"<Executor {self.endpoint_id} of {self.client.url}, group {self.task_group_id}>"
+
+    def __del__(self) -> None:
+        courier = getattr(self, "_courier", None)
+        if courier is not None:
+            courier.close(wait=False, cancel=False)
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> TaskFuture:
+        """Call a function at a site; it is registered when first used, as it is then.
+
+        Args:
+            fn: any callable that can be packed; see :func:`faas.packing.pack_function`.
+            args: its positional arguments; a future among them stands for its result, wherever in them it is.
+            kwargs: its keyword arguments, likewise.
+
+        Returns:
+            The task's future.
+
+        Raises:
+            SerializationFailed: the function or an argument cannot be packed.
+            RequestRefused: the function was not accepted.
+            RuntimeError: after :meth:`shutdown`.
+        """
+        return self._call(self._function_id(fn), args, kwargs, self.task_options)
+
+    def submit_to_registered_function(
+        self,
+        function_id: str,
+        args: tuple[Any, ...] | list[Any] | None = None,
+        kwargs: dict[str, Any] | None = None,
+        *,
+        task_options: TaskOptions | None = None,
+    ) -> TaskFuture:
+        """Call a function registered before, by its id or, if it is yours, its name.
+
+        Args:
+            function_id: what :meth:`Client.register_function` returned.
+            args: positional arguments.
+            kwargs: keyword arguments.
+            task_options: how this task is to be treated; by default as all of this executor's.
+
+        Returns:
+            The task's future; it ends with ``NotFound`` if there is no such function.
+        """
+        return self._call(str(function_id), tuple(args or ()), kwargs or {}, task_options or self.task_options)
+
+    def map(
+        self, fn: Callable[..., Any], *iterables: Iterable[Any], timeout: float | None = None, chunksize: int = 1
+    ) -> Iterator[Any]:
+        """Like ``map``, all calls submitted at once, results in order as they are asked for.
+
+        Args:
+            fn: the function.
+            iterables: one per argument; the shortest ends it.
+            timeout: seconds from now after which asking for a result raises ``TimeoutError``.
+            chunksize: ignored; tasks are grouped by their run time instead.
+
+        Returns:
+            The results. Leaving it early cancels the tasks that do not run yet.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        function_id = self._function_id(fn)
+        options = self.task_options
+        futures = [self._call(function_id, args, {}, options) for args in zip(*iterables)]  # noqa: B905
+        return self._results(futures, deadline)
+
+    def _results(self, futures: list[TaskFuture], deadline: float | None) -> Iterator[Any]:
+        futures.reverse()
+        try:
+            while futures:
+                # Popped, so that a result is not kept once it was taken.
+                if deadline is None:
+                    yield futures.pop().result()
+                else:
+                    yield futures.pop().result(max(0.0, deadline - time.monotonic()))
+        finally:
+            if futures:
+                self._courier.cancel_all(futures)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more tasks.
+
+        Args:
+            wait: return when every future has ended.
+            cancel_futures: cancel the tasks that do not run yet.
+        """
+        self._courier.close(wait=wait, cancel=cancel_futures)
+
+    def _call(
+        self, function_id: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: TaskOptions
+    ) -> TaskFuture:
+        payload, dependencies = pack_arguments(args, kwargs)
+        task_id = str(uuid4())
+        future = TaskFuture(task_id, self._courier)
+        submission = Submission(
+            task_id=task_id,
+            function=function_id,
+            payload=payload,
+            dependencies=dependencies,
+            target=self.endpoint_id,
+            **options.fields(),
+        )
+        if len(payload) > INLINE_ARGUMENT_BYTES:
+            self._courier.send_large(future, submission)
+        else:
+            self._courier.send(future, submission)
+        return future
+
+    def _function_id(self, function: Callable[..., Any]) -> str:
+        """Register a function unless that was done already.
+
+        A plain function counts as unchanged; anything else (a bound method, a partial, an object) has a state,
+        so it is packed each time, and registered anew when that gives something new.
+        """
+        plain = type(function) is FunctionType
+        if plain and (known := self._functions.get(function)):  # type: ignore[call-overload]
+            return str(known)
+        with self._registering:
+            packed = pack_function(function, self._modules)
+            function_id = self._registered.get(packed)
+            if function_id is None:
+                function_id = self._registered[packed] = self.client.register_packed(packed)
+            if isinstance(function, FunctionType):
+                self._functions[function] = function_id
+            return function_id
