@@ -6,7 +6,15 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.services.ceph import CephGateway
+from tests.services.moto_server import MotoServer
 from tests.services.postgres import PostgresServer
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Tests marked ``anyio`` run on asyncio alone, as the service does."""
+    return "asyncio"
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +29,17 @@ def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
     """SQLAlchemy URL of an empty database, dropped after the test."""
     with postgres_server.database() as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def moto_server() -> Iterator[MotoServer]:
+    """Moto's S3 mock; each test makes its own bucket in ``moto_server.account``."""
+    with MotoServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def ceph_gateway() -> Iterator[CephGateway]:
+    """Ceph's S3 server; each test makes its own bucket in ``ceph_gateway.account``."""
+    with CephGateway() as gateway:
+        yield gateway

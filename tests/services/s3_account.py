@@ -6,6 +6,7 @@ import contextlib
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlencode
 
@@ -45,11 +46,7 @@ class S3Account:
 
     def client(self, service: str = "s3") -> Any:
         """Return a boto3 client with these keys."""
-        return boto3.session.Session(self.access_key, self.secret_key, region_name=self.region).client(
-            service,
-            endpoint_url=self.endpoint_url,
-            config=Config(request_checksum_calculation="when_required", response_checksum_validation="when_required"),
-        )
+        return _client(self, service)
 
     def create_bucket(self) -> str:
         """Create an empty bucket and return its name."""
@@ -77,3 +74,14 @@ class S3Account:
     def store_url(self, bucket: str, prefix: str = "") -> str:
         """Return the URL that opens a store in a bucket here, given this account's keys."""
         return f"s3://{bucket}/{prefix}?{urlencode({'endpoint_url': self.endpoint_url, 'region': self.region})}"
+
+
+@lru_cache
+def _client(account: S3Account, service: str) -> Any:
+    configuration = Config(
+        signature_version="s3v4" if service == "s3" else None,
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
+    session = boto3.session.Session(account.access_key, account.secret_key, region_name=account.region)
+    return session.client(service, endpoint_url=account.endpoint_url, config=configuration)

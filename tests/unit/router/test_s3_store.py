@@ -1,0 +1,41 @@
+"""The S3 store on moto's server: what every store must do, and what is S3's own."""
+
+from __future__ import annotations
+
+import pytest
+
+from faas.errors import ConfigurationError
+from router.store import open_store
+from tests.services.moto_server import MotoServer
+from tests.services.s3_account import S3Account
+from tests.services.s3_store_behaviour import S3StoreBehaviour
+
+pytestmark = pytest.mark.anyio
+
+
+class TestS3StoreOnMoto(S3StoreBehaviour):
+    checks_signatures = False
+    stands_races = False
+
+    @pytest.fixture
+    def account(self, moto_server: MotoServer) -> S3Account:
+        return moto_server.account
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("s3://", "names no bucket"),
+        ("s3:///prefix", "names no bucket"),
+        ("s3://bucket?endpoint=http://x", r"unknown parameter 'endpoint'.*endpoint_url=…"),
+        ("s3://bucket?addressing=sideways", "use path, virtual or auto"),
+        ("s3://bucket/../up", "prefix that cannot be used"),
+        ("s3://bucket?profile=nobody-has-this-profile", "nobody-has-this-profile"),
+        ("s3://bucket?endpoint_url=localhost", "localhost"),
+        ("http://bucket", r"no known kind.*file:///path"),
+        ("bucket", r"no known kind.*s3://bucket/prefix"),
+    ],
+)
+def test_a_wrong_url_is_refused_with_what_to_write(url: str, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        open_store(url)
