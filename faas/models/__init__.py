@@ -1,0 +1,117 @@
+"""The wire models: every body that crosses HTTP, in msgpack or JSON, and nothing else.
+
+Field names ending in ``_s`` are seconds, in ``_bytes`` bytes; times are seconds since the
+epoch, UTC. Unknown fields are ignored, absent ones take the default, so old and new
+programs talk to each other. In JSON, ``bytes`` are base64.
+"""
+
+from __future__ import annotations
+
+from .common import (
+    HINT_BYTES,
+    INLINE_ARGUMENT_BYTES,
+    MAX_BATCH_TASKS,
+    MAX_BODY_BYTES,
+    MAX_CODE_BYTES,
+    TERMINAL_STATES,
+    AttemptKey,
+    FailureKind,
+    Health,
+    Location,
+    Model,
+    Nothing,
+    Problem,
+    Scope,
+    TaskState,
+)
+from .endpoints import AllowedFunctions, Endpoint, EndpointCreated, Pool, RegisterEndpoint, RunPolicy
+from .functions import Function, FunctionCode, RegisterFunction
+from .identities import CreateIdentity, CreateToken, Identity, Token, WhoAmI
+from .results import CreateObject, Grant, GroupResult, GroupResults, TaskResult
+from .sessions import (
+    Demand,
+    Heartbeat,
+    HeartbeatResponse,
+    LeasedTask,
+    LeaseRequest,
+    LeaseResponse,
+    OpenSession,
+    Outcome,
+    ReportRequest,
+    ReportResponse,
+    SessionOpened,
+)
+from .tasks import (
+    Attempt,
+    CancelRequest,
+    CancelResponse,
+    Failure,
+    Group,
+    Refusal,
+    Submission,
+    SubmitRequest,
+    SubmitResponse,
+    Task,
+    TaskPage,
+    TaskQuery,
+)
+
+__all__ = [
+    "HINT_BYTES",
+    "INLINE_ARGUMENT_BYTES",
+    "MAX_BATCH_TASKS",
+    "MAX_BODY_BYTES",
+    "MAX_CODE_BYTES",
+    "TERMINAL_STATES",
+    "AllowedFunctions",
+    "Attempt",
+    "AttemptKey",
+    "CancelRequest",
+    "CancelResponse",
+    "CreateIdentity",
+    "CreateObject",
+    "CreateToken",
+    "Demand",
+    "Endpoint",
+    "EndpointCreated",
+    "Failure",
+    "FailureKind",
+    "Function",
+    "FunctionCode",
+    "Grant",
+    "Group",
+    "GroupResult",
+    "GroupResults",
+    "Health",
+    "Heartbeat",
+    "HeartbeatResponse",
+    "Identity",
+    "LeaseRequest",
+    "LeaseResponse",
+    "LeasedTask",
+    "Location",
+    "Model",
+    "Nothing",
+    "OpenSession",
+    "Outcome",
+    "Pool",
+    "Problem",
+    "Refusal",
+    "RegisterEndpoint",
+    "RegisterFunction",
+    "ReportRequest",
+    "ReportResponse",
+    "RunPolicy",
+    "Scope",
+    "SessionOpened",
+    "Submission",
+    "SubmitRequest",
+    "SubmitResponse",
+    "Task",
+    "TaskPage",
+    "TaskQuery",
+    "TaskResult",
+    "TaskState",
+    "Token",
+    "WhoAmI",
+]

@@ -1,0 +1,83 @@
+"""What all wire models share: their base, states, limits, and the smallest bodies."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+TaskState = Literal[
+    "waiting",
+    "queued",
+    "leased",
+    "running",
+    "succeeded",
+    "failed",
+    "cancelled",
+    "lost",
+    "dependency_failed",
+]
+TERMINAL_STATES: frozenset[str] = frozenset({"succeeded", "failed", "cancelled", "lost", "dependency_failed"})
+Scope = Literal["client", "submit", "endpoint", "admin"]
+FailureKind = Literal[
+    "exception",  # the function raised
+    "timeout",  # killed after timeout_s
+    "crash",  # its process ended: os._exit, a signal, a segfault
+    "serialization",  # code, arguments or result could not be unpacked or packed
+    "refused",  # the site's own configuration does not allow it
+    "cancelled",
+    "lost",
+    "dependency",
+]
+
+INLINE_ARGUMENT_BYTES = 64 * 1024
+"""Packed arguments up to this size travel in the task; larger ones become objects."""
+HINT_BYTES = 32 * 1024
+"""Results up to this size may be repeated in a report as a hint."""
+MAX_BODY_BYTES = 32 * 1024 * 1024
+"""A request body over this size is refused with 413."""
+MAX_CODE_BYTES = 8 * 1024 * 1024
+"""A function with its modules over this size is refused with 413."""
+MAX_BATCH_TASKS = 5_000
+"""Tasks in one submission, at most."""
+
+
+class Model(msgspec.Struct, omit_defaults=True):
+    """Base of all wire models: defaults are not sent."""
+
+
+class Location(msgspec.Struct, frozen=True, array_like=True):
+    """Where result bytes lie: an object and a range in it."""
+
+    object_id: str
+    offset: int
+    length_bytes: int
+
+
+class AttemptKey(msgspec.Struct, frozen=True, array_like=True):
+    """Names an attempt: the task's sequence number in the service, and which try it is."""
+
+    sequence: int
+    number: int
+
+
+class Nothing(Model):
+    """The answer where there is nothing to say."""
+
+
+class Problem(Model, kw_only=True):
+    """``application/problem+json`` (RFC 9457)."""
+
+    title: str
+    status: int
+    detail: str
+    type: str = "about:blank"
+    fix: str = ""
+    field: str = ""
+
+
+class Health(Model, kw_only=True):
+    """The service is up."""
+
+    status: str
+    version: str

@@ -1,0 +1,64 @@
+"""Wire models of endpoints and pools."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from .common import Model
+
+
+class AllowedFunctions(Model, kw_only=True):
+    """What one identity may run at an endpoint; None stands for any function."""
+
+    functions: list[str] | None = None
+
+
+class RunPolicy(Model, kw_only=True):
+    """Who besides the owner may run at an endpoint: identity name to what it may run."""
+
+    identities: dict[str, AllowedFunctions] = {}
+
+
+class RegisterEndpoint(Model, kw_only=True):
+    """An endpoint to create, or (same owner and name) to update."""
+
+    name: str
+    labels: dict[str, str] = {}
+    description: str = ""
+
+
+class Endpoint(Model, kw_only=True):
+    """An endpoint as listed."""
+
+    endpoint_id: str
+    name: str
+    owner: str
+    status: Literal["online", "offline"] = "offline"
+    labels: dict[str, str] = {}
+    description: str = ""
+    workers: int = 0
+    idle_workers: int = 0
+    held_tasks: int = 0
+    queued_tasks: int = 0
+    last_seen_at: float | None = None
+    host: str = ""
+    pid: int = 0
+    environments: dict[str, dict[str, str]] = {}
+    """Environment name to what its runners reported: ``python``, ``platform``, …"""
+
+
+class EndpointCreated(Model, kw_only=True):
+    """The new endpoint and the token its agent will hold, shown once."""
+
+    endpoint_id: str
+    name: str
+    token: str = ""
+
+
+class Pool(Model, kw_only=True):
+    """A named selector over endpoints the owner may use: listed ones, and those with all labels."""
+
+    name: str
+    endpoints: list[str] = []
+    labels: dict[str, str] = {}
+    owner: str = ""

@@ -1,0 +1,154 @@
+"""Wire models of sessions: what an agent and the service say to each other."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from .common import AttemptKey, FailureKind, Location, Model
+from .endpoints import RunPolicy
+from .results import Grant
+
+
+class OpenSession(Model, kw_only=True):
+    """An agent comes up."""
+
+    nonce: str
+    """Made by the agent and on disk before anything is started; repeated, it gets the same session."""
+    host: str
+    pid: int
+    version: str
+    policy: RunPolicy = msgspec.field(default_factory=RunPolicy)
+    labels: dict[str, str] = {}
+    replaces: str = ""
+    """A session this agent knows to be dead (its process is gone from this host)."""
+    takeover: bool = False
+    """Replace a live session, because a person said so."""
+
+
+class SessionOpened(Model, kw_only=True):
+    """The session, and the rhythm the service expects."""
+
+    session_id: str
+    endpoint_id: str
+    endpoint: str
+    owner: str
+    owner_id: str
+    lease_timeout_s: float
+    heartbeat_s: float
+
+
+class LeaseRequest(Model, kw_only=True):
+    """Ask for work. The same ``number`` again gets the same answer."""
+
+    number: int
+    """1, 2, 3, … within the session."""
+    workers: int
+    """Workers alive."""
+    idle_workers: int
+    """Workers with nothing to do and nothing waiting for them."""
+    held_s: float = 0.0
+    """Estimated seconds of work held and not yet running, over all workers."""
+    wait_s: float = 20.0
+    max_tasks: int = 2_000
+    segments: dict[str, int] = {}
+    """Owner id to the segment grants in stock; more come for owners with fewer than two."""
+
+
+class LeasedTask(Model, kw_only=True):
+    """A task as an agent gets it, with grants for exactly what it refers to."""
+
+    attempt: AttemptKey
+    task_id: str
+    owner_id: str
+    owner: str
+    function_id: str
+    payload: bytes = b""
+    argument_object: Grant | None = None
+    objects: list[Grant] = []
+    dependencies: dict[str, Location] = {}
+    """Task id to where its result lies; the grants are in ``dependency_grants``."""
+    dependency_grants: list[Grant] = []
+    timeout_s: float | None = None
+    idempotent: bool = True
+    losses: int = 0
+
+
+class Demand(Model, kw_only=True):
+    """This endpoint's share of the eligible backlog."""
+
+    tasks: int = 0
+    seconds: float | None = None
+    """Estimated worker-seconds; None while no run time is known."""
+
+
+class LeaseResponse(Model, kw_only=True):
+    """Work, grants for the segments its results go to, and what is still waiting."""
+
+    number: int
+    tasks: list[LeasedTask] = []
+    segments: dict[str, list[Grant]] = {}
+    """Owner id to PUT grants for that owner's next segments."""
+    run_s: dict[str, float] = {}
+    """Function id to the run time the service has measured, where it has."""
+    demand: Demand = msgspec.field(default_factory=Demand)
+
+
+class Outcome(Model, kw_only=True):
+    """What became of an attempt."""
+
+    attempt: AttemptKey
+    state: Literal["started", "succeeded", "failed", "released", "lost", "cancelled"]
+    """``released``: never started, not charged. ``lost``: gone with its worker."""
+    location: Location | None = None
+    hint: bytes | None = None
+    kind: FailureKind | None = None
+    message: str = ""
+    started_at: float | None = None
+    ended_at: float | None = None
+    run_s: float | None = None
+    host: str = ""
+    worker: str = ""
+    python_version: str = ""
+    stdout: str = ""
+    stderr: str = ""
+
+
+class ReportRequest(Model, kw_only=True):
+    """Outcomes; may name attempts of this endpoint's earlier sessions (its spool)."""
+
+    outcomes: list[Outcome]
+    run_s: dict[str, float] = {}
+    """Function id to the mean run time of these outcomes' calls."""
+    owners: list[str] = []
+    """Owner ids for which one more segment grant each is wanted."""
+
+
+class ReportResponse(Model, kw_only=True):
+    """Every outcome is dealt with: counted, or dropped because the task had ended."""
+
+    dropped: int = 0
+    segments: dict[str, list[Grant]] = {}
+    recalled: list[AttemptKey] = []
+
+
+class Heartbeat(Model, kw_only=True):
+    """A sign of life with an inventory; answered at once if an attempt is recalled."""
+
+    lease_number: int
+    """The last lease answer the agent has taken in; later ones are not reconciled."""
+    held: list[AttemptKey]
+    started: dict[str, float] = {}
+    """``"sequence.number"`` of held attempts to when they started."""
+    workers: int = 0
+    idle_workers: int = 0
+    environments: dict[str, dict[str, str]] = {}
+    wait_s: float = 0.0
+
+
+class HeartbeatResponse(Model, kw_only=True):
+    """Attempts to stop and drop: their task has ended."""
+
+    recalled: list[AttemptKey] = []
+    demand: Demand = msgspec.field(default_factory=Demand)

@@ -1,0 +1,172 @@
+"""Wire models of tasks: as submitted, as shown, as searched, as cancelled."""
+
+from __future__ import annotations
+
+import msgspec
+
+from .common import FailureKind, Location, Model, TaskState
+
+
+class Submission(Model, kw_only=True):
+    """One task in a batch. The client makes the id, so a request may be sent twice."""
+
+    task_id: str
+    function: str
+    """Function id, or the name of one of the caller's functions."""
+    payload: bytes = b""
+    """Packed (args, kwargs), see ``faas.packing``; empty for none, or when ``argument_object`` is set."""
+    argument_object: str = ""
+    """The object holding the packed arguments when they are over ``INLINE_ARGUMENT_BYTES``."""
+    objects: list[str] = []
+    """Every further object the arguments refer to; only these are granted."""
+    dependencies: list[str] = []
+    """Every task whose result the arguments refer to; the task waits for them."""
+    target: str = "any"
+    """Endpoint id or name, pool name, or ``any``."""
+    timeout_s: float | None = None
+    max_attempts: int = 1
+    """Started attempts that may fail by themselves before the task does."""
+    max_losses: int = 3
+    """Attempts that may be lost with their worker before the task is."""
+    priority: int = 0
+    """Higher runs first, within one identity."""
+    idempotent: bool = True
+    """False: never run again once started; a loss ends the task ``lost``."""
+    tags: dict[str, str] = {}
+    retry_of: str = ""
+
+
+class SubmitRequest(Model, kw_only=True):
+    """A batch; items are decoded one by one, so that a bad one is refused alone."""
+
+    group_id: str
+    tasks: list[msgspec.Raw]
+
+
+class Refusal(Model, kw_only=True):
+    """Why one item of a batch was not accepted."""
+
+    index: int
+    status: int
+    detail: str
+    task_id: str = ""
+    fix: str = ""
+    field: str = ""
+
+
+class SubmitResponse(Model, kw_only=True):
+    """What became of a batch: ``accepted`` counts new tasks and exact repeats alike."""
+
+    group_id: str
+    accepted: int
+    refused: list[Refusal] = []
+    functions: dict[str, str] = {}
+    """Function names in the batch, to the ids they stood for."""
+
+
+class Failure(Model, kw_only=True):
+    """Why an attempt gave no value. Stored, msgpack-encoded, as the result of a failed task."""
+
+    kind: FailureKind
+    message: str
+    exception_type: str = ""
+    traceback: str = ""
+    exception: bytes = b""
+    """The packed exception, where it could be packed."""
+
+
+class Attempt(Model, kw_only=True):
+    """One try of a task at one endpoint."""
+
+    number: int
+    endpoint_id: str
+    endpoint: str
+    state: str
+    leased_at: float
+    started_at: float | None = None
+    ended_at: float | None = None
+    run_s: float | None = None
+    message: str = ""
+    host: str = ""
+    worker: str = ""
+    python_version: str = ""
+    stdout: str = ""
+    """The last few kilobytes."""
+    stderr: str = ""
+
+
+class Task(Model, kw_only=True):
+    """A task as shown."""
+
+    task_id: str
+    group_id: str
+    function_id: str
+    function: str
+    owner: str
+    state: TaskState
+    target: str
+    submitted_at: float
+    endpoint_id: str = ""
+    endpoint: str = ""
+    started_at: float | None = None
+    ended_at: float | None = None
+    message: str = ""
+    priority: int = 0
+    timeout_s: float | None = None
+    max_attempts: int = 1
+    max_losses: int = 3
+    losses: int = 0
+    idempotent: bool = True
+    tags: dict[str, str] = {}
+    retry_of: str = ""
+    dependencies: list[str] = []
+    location: Location | None = None
+    location_key: str = ""
+    """The result object's place in the store, for people who look for it there."""
+    attempts: list[Attempt] = []
+
+
+class TaskQuery(Model, kw_only=True):
+    """A search; newest first, ``before`` pages on."""
+
+    state: list[str] = []
+    function: str = ""
+    endpoint: str = ""
+    group_id: str = ""
+    tags: dict[str, str] = {}
+    since: float | None = None
+    until: float | None = None
+    before: int | None = None
+    limit: int = 100
+
+
+class TaskPage(Model, kw_only=True):
+    """One page of a search; ``next_before`` is None on the last."""
+
+    tasks: list[Task]
+    next_before: int | None = None
+
+
+class CancelRequest(Model, kw_only=True):
+    """Tasks to cancel: by id, or a whole group."""
+
+    task_ids: list[str] = []
+    group_id: str = ""
+    running: bool = True
+    """False leaves tasks alone that already run."""
+
+
+class CancelResponse(Model, kw_only=True):
+    """``cancelled`` ended now (or had been cancelled before); the others are named with their state."""
+
+    cancelled: list[str]
+    not_cancelled: dict[str, str] = {}
+
+
+class Group(Model, kw_only=True):
+    """A task group with its tasks counted by state."""
+
+    group_id: str
+    created_at: float
+    states: dict[str, int]
+    cursor: int = 0
