@@ -1,0 +1,132 @@
+"""The fixtures themselves: databases are apart, missing software is said, nothing outlives the run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+
+from tests.services.ceph import CephGateway
+from tests.services.moto_server import MotoServer
+from tests.services.postgres import PostgresServer
+from tests.services.processes import Process, ServiceFailed
+from tests.services.requirements import require
+
+_SLEEPER = [sys.executable, "-c", "import signal; signal.pause()"]
+
+
+class TestPostgres:
+    @pytest.mark.parametrize("repetition", [1, 2])
+    def test_each_test_has_its_own_database(self, postgres_url: str, repetition: int) -> None:
+        with _connect(postgres_url) as connection:
+            connection.execute("CREATE TABLE marker (id integer)")  # a leftover would make this fail
+
+    def test_a_database_is_dropped_under_an_open_connection(self, postgres_server: PostgresServer) -> None:
+        url = postgres_server.create_database()
+        with _connect(url) as connection:
+            postgres_server.drop_database(url)
+            with pytest.raises(psycopg.OperationalError):
+                connection.execute("SELECT 1")
+
+    def test_a_durable_server_keeps_commits_through_a_kill(self) -> None:
+        with PostgresServer(durable=True) as server:
+            url = server.create_database()
+            with _connect(url) as connection:
+                connection.execute("CREATE TABLE kept (id integer)")
+                connection.execute("INSERT INTO kept VALUES (42)")
+            server.kill()
+            server.start()
+            with _connect(url) as connection:
+                assert connection.execute("SELECT id FROM kept").fetchall() == [(42,)]
+
+
+@pytest.fixture
+def temporary_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where temporary folders are made in this test; PostgreSQL's user may pass through it."""
+    folder = Path(tempfile.mkdtemp(prefix="faas-test-"))
+    folder.chmod(0o711)
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("service", [PostgresServer, MotoServer, CephGateway])
+def test_a_service_leaves_neither_processes_nor_files(
+    service: type[PostgresServer] | type[MotoServer] | type[CephGateway], temporary_folder: Path
+) -> None:
+    before = _children()
+
+    def fail_while_it_runs() -> None:
+        with service():
+            assert _children() > before
+            assert list(temporary_folder.iterdir())
+            raise RuntimeError("a test fails")
+
+    with pytest.raises(RuntimeError, match="a test fails"):
+        fail_while_it_runs()
+    assert _children() == before
+    assert list(temporary_folder.iterdir()) == []
+
+
+class TestProcess:
+    def test_it_ends_when_the_run_is_killed(self, tmp_path: Path) -> None:
+        program = (
+            "import os, sys\nfrom pathlib import Path\nfrom tests.services.processes import Process\n"
+            f"process = Process({_SLEEPER!r}, Path(sys.argv[1]))\nprint(process.pid, flush=True)\n"
+            "os.kill(os.getpid(), 9)\n"
+        )
+        run = subprocess.run([sys.executable, "-c", program, tmp_path / "log"], capture_output=True, text=True)
+        assert run.returncode == -signal.SIGKILL, run.stderr
+        try:
+            orphan = psutil.Process(int(run.stdout))
+        except psutil.NoSuchProcess:
+            return
+        psutil.wait_procs([orphan], timeout=30)
+        assert not orphan.is_running() or orphan.status() == psutil.STATUS_ZOMBIE
+
+    def test_one_that_does_not_listen_is_killed(self, tmp_path: Path) -> None:
+        deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); signal.pause()"
+        log = tmp_path / "log"
+        process = Process([sys.executable, "-c", deaf], log)
+        process.wait_until(lambda: b"deaf" in log.read_bytes())
+        process.stop(timeout_s=0.1)
+        process.stop()
+        assert process.has_ended()
+        assert not psutil.pid_exists(process.pid)
+
+    def test_its_last_words_are_told(self, tmp_path: Path) -> None:
+        process = Process([sys.executable, "-c", "raise SystemExit('the last words')"], tmp_path / "log")
+        with pytest.raises(ServiceFailed, match=r"(?s)ended with 1.*the last words"):
+            process.wait_until(lambda: False)
+
+
+class TestMissingSoftware:
+    def test_it_skips_the_test_and_names_the_package(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("FAAS_TESTS_REQUIRE_ALL", raising=False)
+        with pytest.raises(pytest.skip.Exception, match=r"no-such-program .*no-such-package.*make system-deps"):
+            require("no-such-program", "no-such-package")
+
+    def test_it_fails_the_test_where_all_is_required(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("FAAS_TESTS_REQUIRE_ALL", "1")
+        with pytest.raises(pytest.fail.Exception, match=r"make system-deps"):
+            require("no-such-program", "no-such-package")
+
+    def test_what_is_there_is_found(self) -> None:
+        assert os.access(require("sh", "dash"), os.X_OK)
+
+
+def _connect(url: str) -> psycopg.Connection[tuple[object, ...]]:
+    return psycopg.connect(url.replace("+psycopg", ""), autocommit=True)
+
+
+def _children() -> set[int]:
+    return {process.pid for process in psutil.Process().children(recursive=True)}
