@@ -10,7 +10,8 @@ from faas.commands.connection import open_link
 from faas.commands.display import AsJson, pairs, print_fields, print_json, print_table
 from faas.commands.inputs import parse_pairs
 from faas.commands.lookup import segment
-from faas.models import Nothing, Pool
+from faas.link import Link
+from faas.models import Endpoint, Nothing, Pool
 
 app = typer.Typer(no_args_is_help=True, help="Name a selection of endpoints to send tasks to.")
 
@@ -33,7 +34,8 @@ def create_pool(
         created = link.request("POST", "/v1/pools", pool, response=Pool)
     if as_json:
         return print_json(created)
-    typer.echo(f"Created pool {created.name}: {_selection(created)}")
+    parts = [", ".join(pool.endpoints), f"all with {pairs(pool.labels)}" if pool.labels else ""]
+    typer.echo(f"Created pool {created.name}: {'; '.join(filter(None, parts))}")
 
 
 @app.command("list")
@@ -41,11 +43,12 @@ def list_pools(as_json: AsJson = False) -> None:
     """List your pools."""
     with open_link() as link:
         pools = link.request("GET", "/v1/pools", response=list[Pool])
+        names = _names(link) if pools else {}
     if as_json:
         return print_json(pools)
     print_table(
         ["name", "owner", "endpoints", "labels"],
-        ([pool.name, pool.owner, ", ".join(pool.endpoints), pairs(pool.labels)] for pool in pools),
+        ([pool.name, pool.owner, _endpoints(pool, names), pairs(pool.labels)] for pool in pools),
         empty="No pools yet. Create one with: faas pool create NAME --endpoint E",
     )
 
@@ -55,13 +58,14 @@ def show_pool(name: str, as_json: AsJson = False) -> None:
     """Show which endpoints a pool selects."""
     with open_link() as link:
         pool = link.request("GET", f"/v1/pools/{segment(name)}", response=Pool)
+        names = _names(link)
     if as_json:
         return print_json(pool)
     print_fields(
         {
             "pool": pool.name,
             "owner": pool.owner,
-            "endpoints": ", ".join(pool.endpoints),
+            "endpoints": _endpoints(pool, names),
             "labels": pairs(pool.labels),
         }
     )
@@ -75,6 +79,11 @@ def delete_pool(name: str) -> None:
     typer.echo(f"Deleted pool {name}.")
 
 
-def _selection(pool: Pool) -> str:
-    parts = [", ".join(pool.endpoints), f"all with {pairs(pool.labels)}" if pool.labels else ""]
-    return "; ".join(part for part in parts if part)
+def _endpoints(pool: Pool, names: dict[str, str]) -> str:
+    """By name where it is known; the service keeps ids, for names may change."""
+    return ", ".join(names.get(endpoint, endpoint) for endpoint in pool.endpoints)
+
+
+def _names(link: Link) -> dict[str, str]:
+    endpoints = link.request("GET", "/v1/endpoints", response=list[Endpoint])
+    return {endpoint.endpoint_id: endpoint.name for endpoint in endpoints}

@@ -1,0 +1,371 @@
+"""The sub-commands against a real service, whose only endpoint is played by the test."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import select
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+import pytest
+
+from faas.client import Client
+from faas.commands import app
+from faas.credentials import read_credentials
+from faas.link import Link
+from faas.models import (
+    AttemptKey,
+    EndpointCreated,
+    Failure,
+    LeasedTask,
+    LeaseRequest,
+    LeaseResponse,
+    Location,
+    Nothing,
+    OpenSession,
+    Outcome,
+    RegisterEndpoint,
+    ReportRequest,
+    ReportResponse,
+    SessionOpened,
+)
+
+UNKNOWN = "00000000-0000-4000-8000-000000000000"
+
+
+def double(x: int) -> int:
+    """Twice as much."""
+    return 2 * x
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The data directory of a running service."""
+    directory = tmp_path_factory.mktemp("service")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "faas.commands.app", "serve", "--data-dir", str(directory), "--port", str(port)]
+    environment = {name: value for name, value in os.environ.items() if name not in ("FAAS_DATABASE_URL", "FAAS_STORE")}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        try:
+            assert process.stdout is not None
+            assert select.select([process.stdout], [], [], 60)[0]
+            assert "faas serves at" in process.stdout.readline()
+            yield directory
+        finally:
+            process.terminate()
+
+
+@pytest.fixture(autouse=True)
+def _credentials(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FAAS_URL", "FAAS_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("FAAS_CREDENTIALS", str(directory / "credentials.json"))
+    monkeypatch.setenv("FAAS_HOME", str(directory))
+
+
+@pytest.fixture
+def client(directory: Path) -> Iterator[Client]:
+    found = read_credentials(directory / "credentials.json")
+    with Client(found.url, found.token) as client:
+        yield client
+
+
+class Site:
+    """An endpoint whose agent is the test: it leases tasks and reports what it is told to."""
+
+    def __init__(self, client: Client) -> None:
+        created = client.link.request(
+            "POST", "/v1/endpoints", RegisterEndpoint(name="played"), response=EndpointCreated
+        )
+        self.endpoint_id = created.endpoint_id
+        self.link = Link(client.url, created.token)
+        opening = OpenSession(nonce=str(uuid4()), host="here", pid=os.getpid(), version="0", takeover=True)
+        self.session = self.link.request("POST", "/v1/sessions", opening, response=SessionOpened)
+        self.number = 0
+
+    def lease(self) -> tuple[LeasedTask, LeaseResponse]:
+        """Take the next task."""
+        self.number += 1
+        request = LeaseRequest(number=self.number, workers=1, idle_workers=1, wait_s=20, max_tasks=1)
+        path = f"/v1/sessions/{self.session.session_id}/lease"
+        answer = self.link.request("POST", path, request, response=LeaseResponse, wait_s=20)
+        return answer.tasks[0], answer
+
+    def run(self, value: Any = None, *, failure: Failure | None = None, stdout: str = "", stderr: str = "") -> str:
+        """Take a task and end it with a value or a failure; gives its id."""
+        task, answer = self.lease()
+        segment = answer.segments[task.owner_id][0]
+        data = msgspec.msgpack.encode(failure) if failure else b"pk\n" + pickle.dumps(value)
+        self.link.put_object(segment, data)
+        outcome = Outcome(
+            attempt=AttemptKey(task.attempt.sequence, task.attempt.number),
+            state="failed" if failure else "succeeded",
+            kind=failure.kind if failure else None,
+            message=failure.message if failure else "",
+            location=Location(segment.object_id, 0, len(data)),
+            run_s=0.012,
+            host="node7",
+            stdout=stdout,
+            stderr=stderr,
+        )
+        path = f"/v1/sessions/{self.session.session_id}/report"
+        self.link.request("POST", path, ReportRequest(outcomes=[outcome]), response=ReportResponse)
+        return task.task_id
+
+
+@pytest.fixture
+def site(client: Client) -> Iterator[Site]:
+    """Stopped, its session is closed, and what waits for it stays queued."""
+    site = Site(client)
+    yield site
+    site.link.request("DELETE", f"/v1/sessions/{site.session.session_id}", response=Nothing)
+    site.link.close()
+
+
+@pytest.fixture
+def faas(capsys: pytest.CaptureFixture[str]) -> Faas:
+    return Faas(capsys)
+
+
+class Faas:
+    """Types a command; keeps both outputs."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+        self.err = ""
+
+    def __call__(self, *arguments: str, code: int = 0) -> str:
+        self._capsys.readouterr()
+        assert app.run(list(arguments)) == code
+        output = self._capsys.readouterr()
+        self.err = output.err
+        assert "Traceback" not in output.err
+        if "--json" not in arguments and {"list", "status"} & set(arguments):
+            assert max(map(len, output.out.splitlines()), default=0) <= 80
+        return output.out
+
+    def json(self, *arguments: str) -> Any:
+        return json.loads(self(*arguments, "--json"))
+
+    def fails(self, *arguments: str, code: int = 1) -> str:
+        """The one line a failing command writes."""
+        assert self(*arguments, code=code) == ""
+        (line,) = self.err.splitlines()
+        assert line.startswith("faas: ")
+        return line
+
+
+def test_status_shows_service_identity_and_endpoints(faas: Faas, site: Site, client: Client) -> None:
+    output = faas("status")
+    assert client.url in output
+    assert "token of scope client" in output
+    assert "played" in output
+    shown = faas.json("status")
+    assert shown["health"]["status"] == "ok"
+    assert shown["endpoints"][0]["endpoint_id"] == site.endpoint_id
+
+
+def test_functions_are_found_by_name_id_and_beginning(faas: Faas, client: Client) -> None:
+    function_id = client.register_function(double)
+    assert function_id[:8] in faas("function", "list")
+    assert [one["function_id"] for one in faas.json("function", "list", "--name", "double")] == [function_id]
+    for text in ("double", function_id, function_id[:8]):
+        assert function_id in faas("function", "show", text)
+    assert faas.json("function", "show", "double")["description"] == "Twice as much."
+
+
+def test_a_run_gives_its_result(faas: Faas, site: Site, client: Client) -> None:
+    client.register_function(double)
+    faas("run", "double", "21", "--timeout", "1s", code=1)
+    assert "has not ended after 1 s and goes on" in faas.err
+    task_id = site.run(42, stdout="working\n", stderr="careful\n")
+    assert task_id in faas.err
+
+    assert faas("task", "result", task_id) == "42\n"
+    assert faas("task", "result", task_id[:12], "--wait", "5") == "42\n"
+    assert faas.json("task", "result", task_id) == {"task_id": task_id, "result": 42}
+    assert faas("task", "logs", task_id) == "working\ncareful\n"
+    assert "--- attempt 1 at played, stderr" in faas.err
+
+    shown = faas("task", "show", task_id)
+    assert "succeeded" in shown
+    assert "node7" in shown
+    assert "12.0 ms" in shown
+    (attempt,) = faas.json("task", "show", task_id)["attempts"]
+    assert attempt["endpoint"] == "played"
+
+
+def test_a_run_waits_and_prints(faas: Faas, site: Site, client: Client, directory: Path) -> None:
+    client.register_function(double)
+    command = [sys.executable, "-m", "faas.commands.app", "run", "double", "-k", "x=[1, 2]", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        task_id = site.run([1, 2, 1, 2])
+        output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert json.loads(output) == {"task_id": task_id, "result": [1, 2, 1, 2]}
+
+
+def test_results_go_to_files(faas: Faas, site: Site, client: Client, tmp_path: Path) -> None:
+    client.run(1, function_id=client.register_function(double))
+    task_id = site.run(b"\0\1")
+    assert faas("task", "result", task_id, "--output", str(tmp_path / "raw")) == ""
+    assert (tmp_path / "raw").read_bytes() == b"\0\1"
+
+
+def test_a_failed_task_exits_1_with_the_remote_traceback(faas: Faas, site: Site, client: Client) -> None:
+    client.run(1, function_id=client.register_function(double))
+    failure = Failure(
+        kind="exception", message="ValueError: no such peak", exception_type="ValueError", traceback="line 3, there"
+    )
+    task_id = site.run(failure=failure)
+    assert faas("task", "result", task_id, code=1) == ""
+    errors = faas.err
+    assert errors.startswith("faas: ")
+    assert "no such peak" in errors
+    assert "line 3, there" in errors
+
+
+def test_tasks_are_listed_by_what_they_are(faas: Faas, site: Site, client: Client) -> None:
+    function_id = client.register_function(double)
+    ids = [client.run(number, function_id=function_id, endpoint_id="played") for number in range(3)]
+    listed = faas.json("task", "list", "--function", "double", "--state", "queued", "--since", "1h")
+    assert {task["task_id"] for task in listed} >= set(ids)
+    assert len(faas.json("task", "list", "--limit", "2")) == 2
+    assert faas.json("task", "list", "--tag", "no=such") == []
+    assert faas.json("task", "list", "--until", "2001-01-01") == []
+    assert "queued" in faas("task", "list", "--limit", "3")
+    assert f"Cancelled {ids[0]}." in faas("task", "cancel", *ids)
+
+
+def test_cancelling_says_what_could_not_be(faas: Faas, site: Site, client: Client) -> None:
+    client.run(1, function_id=client.register_function(double))
+    task_id = site.run(2)
+    assert f"Not cancelled: {task_id} (succeeded)" in faas.fails("task", "cancel", task_id)
+    assert "unknown" in faas.fails("task", "cancel", UNKNOWN)
+    assert "too short" in faas.fails("task", "cancel", "")
+
+
+def test_a_pending_result_says_how_to_wait(faas: Faas, client: Client) -> None:
+    task_id = client.run(1, function_id=client.register_function(double))
+    assert "it is queued. Wait for it with --wait SECONDS" in faas.fails("task", "result", task_id)
+    faas("task", "cancel", task_id)
+
+
+def test_a_token_is_shown_once_works_and_can_be_revoked(
+    faas: Faas, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = faas("token", "create", "--label", "mine", "--expires", "30d").strip()
+    assert f"export FAAS_URL={client.url}" in faas.err
+    (token,) = [one for one in faas.json("token", "list") if one["label"] == "mine"]
+    assert token["secret"] == ""
+    assert "mine" in faas("token", "list")
+    monkeypatch.setenv("FAAS_URL", client.url)
+    monkeypatch.setenv("FAAS_TOKEN", secret)
+    faas("status")
+    faas("token", "revoke", token["token_id"][:8])
+    assert "revoked" in faas.fails("status")
+
+
+def test_an_administrator_makes_identities(faas: Faas, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "admin" in faas.fails("token", "create", "--identity", "grace")
+    monkeypatch.setenv("FAAS_CREDENTIALS", str(directory / "admin-credentials.json"))
+    assert "--create-identity" in faas.fails("token", "create", "--identity", "grace")
+    token = faas.json("token", "create", "--identity", "grace", "--create-identity", "--scope", "submit")
+    assert token["identity"] == "grace"
+    assert token["scope"] == "submit"
+
+
+def test_pools_come_and_go(faas: Faas, site: Site) -> None:
+    assert "Created pool both: played; all with gpu=yes" in faas(
+        "pool", "create", "both", "--endpoint", "played", "--label", "gpu=yes"
+    )
+    assert "played" in faas("pool", "list")
+    assert "played" in faas("pool", "show", "both")
+    assert faas.json("pool", "show", "both")["labels"] == {"gpu": "yes"}
+    faas("pool", "delete", "both")
+    assert "both" not in faas("pool", "list")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "nosuch"], "There is no function 'nosuch'"),
+        (["run", UNKNOWN], "There is no function"),
+        (["function", "show", "nosuch"], "There is no function 'nosuch'"),
+        (["function", "show", "deadbeef"], "No function has an id that starts with 'deadbeef'"),
+        (["function", "show", "a/../b"], "There is no"),
+        (["task", "show", UNKNOWN], "There is no task"),
+        (["task", "show", "deadbeef"], "No task has an id that starts with 'deadbeef'"),
+        (["task", "result", UNKNOWN], "There is no task"),
+        (["task", "logs", UNKNOWN], "There is no task"),
+        (["pool", "show", "nosuch"], "There is no pool 'nosuch'"),
+        (["pool", "delete", "nosuch"], "There is no pool 'nosuch'"),
+        (["pool", "create", "p", "--endpoint", "nosuch"], "There is no endpoint or pool 'nosuch'"),
+        (["token", "revoke", "deadbeef"], "No token has an id that starts with 'deadbeef'"),
+        (["token", "create", "--scope", "endpoint", "--endpoint", "nosuch"], "There is no endpoint 'nosuch'"),
+    ],
+)
+def test_what_is_unknown_is_named(arguments: list[str], message: str, faas: Faas) -> None:
+    assert message in faas.fails(*arguments)
+
+
+def test_an_unknown_endpoint_is_named(faas: Faas, client: Client) -> None:
+    client.register_function(double)
+    assert "'nowhere'" in faas.fails("run", "double", "1", "--endpoint", "nowhere")
+
+
+@pytest.mark.parametrize("command", [["status"], ["run", "double"], ["task", "list"], ["task", "result", UNKNOWN]])
+class TestCredentials:
+    def test_none(self, command: list[str], faas: Faas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("FAAS_CREDENTIALS")
+        monkeypatch.setenv("FAAS_HOME", str(tmp_path))
+        assert "FAAS_URL and FAAS_TOKEN not set" in faas.fails(*command)
+
+    def test_malformed(self, command: list[str], faas: Faas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        path = tmp_path / "credentials.json"
+        path.touch(mode=0o600)
+        path.write_bytes(b"\xff{")
+        monkeypatch.setenv("FAAS_CREDENTIALS", str(path))
+        assert str(path) in faas.fails(*command)
+
+    def test_unreadable(self, command: list[str], faas: Faas, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("FAAS_CREDENTIALS", str(tmp_path))  # a directory: not even root can read it as a file
+        assert "cannot be read" in faas.fails(*command)
+
+    def test_wrong_token(self, command: list[str], faas: Faas, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("FAAS_URL", client.url)
+        monkeypatch.setenv("FAAS_TOKEN", "faas_wrong")
+        assert "token" in faas.fails(*command)
+
+
+def test_a_token_of_another_scope_says_so(faas: Faas, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = faas("token", "create", "--scope", "submit").strip()
+    monkeypatch.setenv("FAAS_URL", client.url)
+    monkeypatch.setenv("FAAS_TOKEN", secret)
+    assert "submit" in faas.fails("task", "list")
+
+
+def test_a_service_that_is_not_running(faas: Faas, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as bound:  # bound and not listening: the port stays refused
+        bound.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("FAAS_URL", f"http://127.0.0.1:{bound.getsockname()[1]}")
+        monkeypatch.setenv("FAAS_TOKEN", "faas_any")
+        assert "Start it with `faas up`" in faas.fails("status")
+
+
+def test_a_port_in_use(faas: Faas, client: Client, tmp_path: Path) -> None:
+    port = client.url.rpartition(":")[2]
+    for command in ("serve", "up"):
+        line = faas.fails(command, "--data-dir", str(tmp_path / command), "--port", port)
+        assert "in use" in line
+        assert "--port" in line
