@@ -83,12 +83,18 @@ def child_processes() -> set[int]:
         return {child.pid for child in psutil.Process().children()}
 
 
-def kill_orphans(runner: str, group: int, spare: Iterable[int], timeout_s: float = 5.0) -> int:
+def boot_clock_s() -> float:
+    """Seconds since this machine was started, the clock of `kill_orphans`."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if sys.platform == "linux" else 0.0
+
+
+def kill_orphans(runner: str, group: int, since_s: float, spare: Iterable[int], timeout_s: float = 5.0) -> int:
     """Kill what a dead runner left: its process group, orphans that came to us, and whatever carries its mark.
 
     Args:
         runner: the runner's mark, the value of ``FAAS_RUNNER``.
         group: its process group.
+        since_s: `boot_clock_s` when it got the work it did last; an orphan without a mark is its if it is younger.
         spare: children of this process that are none of that runner's.
         timeout_s: how long killed processes may take to go.
 
@@ -101,26 +107,42 @@ def kill_orphans(runner: str, group: int, spare: Iterable[int], timeout_s: float
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signal.SIGKILL)
     while time.monotonic() < deadline:
-        orphans = [pid for pid in child_processes() - spared if _descends(pid)]
+        orphans = [pid for pid in child_processes() - spared if _descends(pid, runner, group, since_s)]
         if sys.platform != "linux":
             orphans += [process.pid for process in _find(RUNNER_VARIABLE, runner)]
         if not orphans:
             break
         for pid in orphans:
-            try:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
                 killed.add(pid)
-                os.waitpid(pid, 0)
-            except (ProcessLookupError, ChildProcessError, PermissionError):
-                continue
+        # Their own children come to us in turn.
+        psutil.wait_procs([process for pid in orphans if (process := _process(pid))], timeout=1.0)
     return len(killed)
 
 
-def _descends(pid: int) -> bool:
-    """Whether a child may descend from a runner: runners lead sessions of their own, our helpers do not."""
+def _process(pid: int) -> psutil.Process | None:
     try:
-        return os.getsid(pid) != os.getsid(0)
-    except OSError:
+        return psutil.Process(pid)
+    except psutil.NoSuchProcess:
+        return None
+
+
+def _descends(pid: int, runner: str, group: int, since_s: float) -> bool:
+    """Whether a child of ours is a runner's orphan: by its session or mark; if it has no mark, by its age."""
+    try:
+        session = os.getsid(pid)
+        # Runners lead sessions of their own, and our helpers do not.
+        if session in (group, os.getsid(0)):
+            return session == group
+        variables = b""
+        with contextlib.suppress(OSError):  # One that has ended has none.
+            variables = Path(f"/proc/{pid}/environ").read_bytes()
+        if RUNNER_VARIABLE.encode() in variables:
+            return f"{RUNNER_VARIABLE}={runner}".encode() in variables.split(b"\0")
+        started = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+        return started / os.sysconf("SC_CLK_TCK") >= since_s - 0.02
+    except (OSError, ValueError, IndexError):
         return False
 
 

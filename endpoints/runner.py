@@ -19,6 +19,7 @@ import _thread
 import base64
 import contextlib
 import ctypes
+import errno
 import faulthandler
 import fcntl
 import importlib.util
@@ -58,6 +59,8 @@ _WATCHED_SIGNALS = [
     signal.SIGPROF,
     signal.SIGXCPU,
 ]
+WHERE_SIGNAL = int(getattr(signal, "SIGRTMAX", 3)) - 3
+"""Asks a runner that is about to be killed where it is; 0 where there are no such signals."""
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -199,6 +202,11 @@ class Surroundings:
             signal.pthread_sigmask(signal.SIG_SETMASK, self._blocked)
         os.umask(self._umask)
         sys.setrecursionlimit(self._recursion_limit)
+        if _thread._count() > self._threads and self._threads_left():
+            reasons.append("left threads running")
+        if self._processes_left():
+            reasons.append("left processes running")
+        # Only now, because what was about to end may have had something to print.
         if not self._restore_streams():
             reasons.append("closed its standard output")
         if os.environ is not self._environ or self._variables != self._initial_variables:
@@ -212,10 +220,6 @@ class Surroundings:
             sys.path[:] = self._path
         if not self._restore_directory():
             reasons.append("left files that cannot be removed")
-        if _thread._count() > self._threads and self._threads_left():
-            reasons.append("left threads running")
-        if self._processes_left():
-            reasons.append("left processes running")
         return " and ".join(reasons)
 
     def _restore_streams(self) -> bool:
@@ -546,9 +550,10 @@ class Runner:
         try:
             answer = self._perform(header, body)
             unfit = surroundings.restore()
-        except OSError:
-            os._exit(CHANNEL_CLOSED)
-        except BaseException as error:  # A signal handler of the function's fired outside the function.
+        except BaseException as error:
+            if isinstance(error, OSError) and error.errno == errno.EBADF:
+                os._exit(CHANNEL_CLOSED)
+            # Else a signal handler of the function's has fired outside the function.
             if not answer[0]:
                 answer = _raised(error, types.ModuleType("__main__"))
         fields, result = answer
@@ -578,7 +583,7 @@ class Runner:
                 ) from error
         except Unloadable as error:
             cause = error.__cause__ or error
-            return _failed("serialization", str(error), cause, b""), b""
+            return _failed("serialization", str(error), cause), b""
         except BaseException as error:
             return _raised(error, function.main)
         try:
@@ -601,13 +606,21 @@ class Runner:
                 describe(error),
                 python_version(),
             )
-            return _failed("serialization", message, error, b""), b""
+            return _failed("serialization", message, error), b""
         run_ns = time.perf_counter_ns() - begin
         if len(result) > LARGE_RESULT_BYTES:
             path = os.path.join(self._results, header["name"])
-            with open(path + ".partial", "wb") as file:
-                file.write(result)
-            os.replace(path + ".partial", path)
+            try:
+                with open(path + ".partial", "wb") as file:
+                    file.write(result)
+                os.replace(path + ".partial", path)
+            except OSError as error:
+                message = "The result of function %s, %.1f MB, could not be written at the site: %s" % (
+                    function.name,
+                    len(result) / 1e6,
+                    error,
+                )
+                return _failed("serialization", message, error), b""
             return {"run_ns": run_ns, "file": path}, b""
         return {"run_ns": run_ns}, result
 
@@ -618,10 +631,10 @@ def _raised(error: BaseException, main: types.ModuleType) -> Tuple[Dict[str, Any
         message = "The function called sys.exit(%r) instead of returning." % (error.code,)
     hint = missing_module(error)
     packed = pack_exception(error, main)
-    return _failed("exception", message + ("." + hint if hint else ""), error, packed), packed
+    return _failed("exception", message + ("." + hint if hint else ""), error), packed
 
 
-def _failed(kind: str, message: str, error: BaseException, packed: bytes) -> Dict[str, Any]:
+def _failed(kind: str, message: str, error: BaseException) -> Dict[str, Any]:
     return {
         "run_ns": 0,
         "kind": kind,
@@ -652,6 +665,8 @@ def main() -> None:
         library.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         library.prctl(_PR_SET_CHILD_SUBREAPER, 1)
     faulthandler.enable(move_high(os.dup(2)))
+    if WHERE_SIGNAL:
+        faulthandler.register(WHERE_SIGNAL, file=bell, all_threads=False)
     for stream in (sys.stdout, sys.stderr):
         # Line by line, so that a crash keeps what was printed before it.
         stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)  # type: ignore[union-attr]

@@ -11,23 +11,21 @@ import subprocess
 import sys
 import time
 import uuid
-from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import msgspec
 
 from endpoints import processes, runner
+from endpoints.output_tail import OutputTail
 
-TAIL_BYTES = 4096
-"""How much of a task's stdout and of its stderr is kept."""
 START_TIMEOUT_S = 120.0
 _READ_BYTES = 256 * 1024
 _BELL_ONLY_S = 0.005
 """How long only the bell and the runner's end are waited for. After that also every answer wakes
 the worker, and every output, because a full pipe blocks the function."""
 _WITHOUT_PIDFD_S = 0.25
+_RUNNER_FILE = str(Path(runner.__file__).resolve())
 _SECRETS = ("FAAS_TOKEN", "FAAS_CREDENTIALS")
 """Of the agent's environment; functions have no business with them."""
 
@@ -71,62 +69,6 @@ class RunnerKey:
         return list(self.interpreter) or [sys.executable]
 
 
-class OutputTail:
-    """The end of what each task wrote to one stream; tasks are told apart by the runner's marker."""
-
-    def __init__(self, stream: IO[bytes], marker: bytes) -> None:
-        self.descriptor = stream.fileno()
-        self._stream = stream
-        self._marker = marker
-        self._tail = b""
-        self._finished: deque[bytes] = deque()
-        self.open = True
-        os.set_blocking(self.descriptor, False)
-
-    def drain(self) -> None:
-        """Read what is there, without waiting."""
-        while self.open:
-            try:
-                data = os.read(self.descriptor, _READ_BYTES)
-            except BlockingIOError:
-                return
-            if not data:
-                self.open = False
-                return
-            *finished, tail = (self._tail + data).split(self._marker)
-            self._finished.extend(finished)
-            # A marker may be cut in two: keep enough to recognise it.
-            self._tail = tail[-TAIL_BYTES - len(self._marker) :]
-            if len(data) < 4096:
-                return
-
-    def take(self) -> str:
-        """The tail of the next task that ended; call it once for each, in order."""
-        if not self._finished:
-            self.drain()
-        if self._finished:
-            return _as_text(self._finished.popleft())
-        # The function redirected the stream for good, and the marker went elsewhere.
-        return self.take_unfinished()
-
-    def take_unfinished(self) -> str:
-        """The tail of a task that did not end by itself."""
-        self.drain()
-        tail, self._tail = self._tail, b""
-        return _as_text(tail)
-
-    def close(self) -> None:
-        """Close the stream."""
-        self.open = False
-        self._stream.close()
-
-
-def _as_text(data: bytes) -> str:
-    if not data:
-        return ""
-    return data[-TAIL_BYTES:].lstrip(bytes(range(0x80, 0xC0))).decode(errors="replace")
-
-
 class RunnerProcess:
     """A runner and the pipes to it.
 
@@ -142,15 +84,14 @@ class RunnerProcess:
         self.key = key
         self.functions: set[str] = set()
         """Ids of the functions it has been sent."""
-        self.results_directory = ""
-        """Where it has been told to put large results."""
+        self._results_directory: Path | None = None
         self.facts: dict[str, str] = {}
         """What it said of itself."""
         self._scratch = scratch
         self._mark = uuid.uuid4().hex
         self._unsent = b""
         self._received = b""
-        self._bystanders = processes.child_processes()
+        self._busy_since_s = processes.boot_clock_s()
         commands, self._commands = os.pipe()
         self._answers, answers = os.pipe()
         self._bell, bell = os.pipe()
@@ -160,7 +101,7 @@ class RunnerProcess:
         environment["GC_TASK_SANDBOX_DIR"] = str(scratch)  # Where a Globus Compute ShellFunction runs its command.
         try:
             self._process = subprocess.Popen(
-                [*key.command, str(Path(runner.__file__).resolve()), str(commands), str(answers), str(bell)],
+                [*key.command, _RUNNER_FILE, str(commands), str(answers), str(bell)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -177,6 +118,7 @@ class RunnerProcess:
         finally:
             for descriptor in (commands, answers, bell):
                 os.close(descriptor)
+        _live.add(self._process.pid)
         assert self._process.stdout is not None
         assert self._process.stderr is not None
         marker = f"\0faas {uuid.uuid4().hex} end of task\0"
@@ -211,6 +153,17 @@ class RunnerProcess:
     def alive(self) -> bool:
         """Whether its process runs."""
         return self._process.poll() is None
+
+    def reuse(self, results_directory: Path) -> None:
+        """Get ready for another chunk.
+
+        Args:
+            results_directory: where large results go from now on.
+        """
+        self._busy_since_s = processes.boot_clock_s()
+        if self._results_directory != results_directory:
+            self._results_directory = results_directory
+            self.send({"is": "results", "directory": str(results_directory)})
 
     def _await_hello(self) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
@@ -348,6 +301,27 @@ class RunnerProcess:
         self._received = received[position:]
         return frames
 
+    def where(self) -> str:
+        """Ask a runner that runs too long where it is, for at most a quarter of a second.
+
+        Returns:
+            Something like a traceback of the function; empty when it cannot be had.
+        """
+        if not runner.WHERE_SIGNAL or self.facts.get("pid") != str(self._process.pid) or not self.alive:
+            return ""
+        os.kill(self._process.pid, runner.WHERE_SIGNAL)
+        stack = b""
+        poll = select.poll()
+        poll.register(self._bell, select.POLLIN)
+        while not stack.endswith(b"in <module>\n") and poll.poll(250):
+            with contextlib.suppress(BlockingIOError):
+                if not (part := os.read(self._bell, 65536)):
+                    break
+                stack += part
+        frames = [line for line in stack.decode(errors="replace").splitlines() if line.startswith("  File ")]
+        frames = [line for line in frames if f'"{_RUNNER_FILE}"' not in line]
+        return "\n".join(["Where it was (most recent call last):", *reversed(frames), ""]) if frames else ""
+
     def take_output(self) -> tuple[str, str]:
         """Tails of stdout and stderr of the next task that ended."""
         return self._outputs[0].take(), self._outputs[1].take()
@@ -368,11 +342,14 @@ class RunnerProcess:
         Returns:
             How many processes it left behind.
         """
+        if self._answers < 0:
+            return 0
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.kill()
         self._process.wait()
-        left = processes.kill_orphans(self._mark, self._process.pid, self._bystanders)
+        _live.discard(self._process.pid)
+        left = processes.kill_orphans(self._mark, self._process.pid, self._busy_since_s, _live)
         self._close()
         return left
 
@@ -400,6 +377,8 @@ class RunnerProcess:
 
 
 _ANSWERS = msgspec.json.Decoder(Answer)
+_live: set[int] = set()
+"""The process ids of this process's runners."""
 
 
 def _open_pidfd(pid: int) -> int | None:

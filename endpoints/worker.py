@@ -7,30 +7,24 @@ When a runner dies only the task that had started is at fault: those sent but no
 
 from __future__ import annotations
 
-import atexit
-import multiprocessing.util
 import os
-import signal
 import socket
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
-from endpoints import processes
 from endpoints.chunk import Chunk, ChunkReport, ChunkTask, TaskReport
 from endpoints.code_cache import CachedCode, CodeCache, CodeUnavailable
 from endpoints.journal import Journal
-from endpoints.runner import CHANNEL_CLOSED
 from endpoints.runner_process import Answer, RunnerEnded, RunnerKey, RunnerProcess, RunnerUnavailable
-from endpoints.scratch import Scratch
+from endpoints.verdicts import explain_end
+from endpoints.warm_runners import WarmRunners
 from faas.models import AttemptKey, Failure, FailureKind
 
-WARM_RUNNERS = 3
-"""Runners kept for later chunks by one worker process."""
 SENT_AHEAD = 256
 SENT_AHEAD_BYTES = 512 * 1024
 RECALL_CHECK_S = 0.5
@@ -38,54 +32,9 @@ _UNEXPLAINED_DEATHS = 3
 """A runner that dies before it starts the task it was sent is replaced this often."""
 
 
-class Worker:
-    """What one worker process keeps from chunk to chunk: warm runners and code."""
-
-    def __init__(self) -> None:
-        self.process = os.getpid()
-        self.codes = CodeCache()
-        self._scratch = Scratch()
-        self._runners: OrderedDict[RunnerKey, RunnerProcess] = OrderedDict()
-        processes.adopt_orphans()
-        # Under multiprocessing a process ends without atexit.
-        multiprocessing.util.Finalize(None, self.stop, exitpriority=100)
-        atexit.register(self.stop)
-
-    def runner(self, key: RunnerKey) -> RunnerProcess:
-        """A warm runner, or a new one.
-
-        Raises:
-            RunnerUnavailable: a new one cannot be started.
-        """
-        runner = self._runners.get(key)
-        if runner is not None:
-            if runner.alive:
-                self._runners.move_to_end(key)
-                return runner
-            self.discard(runner)
-        while len(self._runners) >= WARM_RUNNERS:
-            self._runners.popitem(last=False)[1].end()
-        runner = RunnerProcess(key, self._scratch.make())
-        self._runners[key] = runner
-        return runner
-
-    def discard(self, runner: RunnerProcess) -> int:
-        """Kill a runner that is not to be used again; returns how many processes it left."""
-        self._runners.pop(runner.key, None)
-        return runner.kill()
-
-    def stop(self) -> None:
-        """End all runners; in a forked copy of this process they are not ours to end."""
-        if self.process != os.getpid():
-            return
-        while self._runners:
-            self._runners.popitem()[1].end()
-        self._scratch.remove()
-        self.process = -1
-
-
 _lock = threading.Lock()
-_worker: Worker | None = None
+_runners: WarmRunners | None = None
+_codes = CodeCache()
 
 
 def run_chunk(payload: bytes) -> bytes:
@@ -97,28 +46,29 @@ def run_chunk(payload: bytes) -> bytes:
     Returns:
         An encoded `ChunkReport`: one report for each task, in order.
     """
-    global _worker
+    global _runners
     chunk = msgspec.msgpack.decode(payload, type=Chunk)
     with _lock:
-        if _worker is None or _worker.process != os.getpid():
-            _worker = Worker()
-        return msgspec.msgpack.encode(ChunkRun(_worker, chunk).run())
+        if _runners is None or _runners.process != os.getpid():
+            _runners = WarmRunners()
+        return msgspec.msgpack.encode(ChunkRun(_runners, _codes, chunk).run())
 
 
 def stop_runners() -> None:
     """End this process's runners; the next chunk starts new ones."""
-    global _worker
+    global _runners
     with _lock:
-        if _worker is not None:
-            _worker.stop()
-            _worker = None
+        if _runners is not None:
+            _runners.stop()
+            _runners = None
 
 
 class ChunkRun:
     """One chunk under way."""
 
-    def __init__(self, worker: Worker, chunk: Chunk) -> None:
-        self._worker = worker
+    def __init__(self, runners: WarmRunners, codes: CodeCache, chunk: Chunk) -> None:
+        self._runners = runners
+        self._codes = codes
         self._chunk = chunk
         self._tasks = chunk.tasks
         self._directory = Path(chunk.run_directory)
@@ -164,7 +114,7 @@ class ChunkRun:
             return
         key = self._key(code)
         try:
-            runner = self._worker.runner(key)
+            runner = self._runners.take(key)
         except RunnerUnavailable as error:
             while (code := self._code_of_next()) and self._key(code) == key:
                 self._fail(self._waiting.popleft(), "crash", str(error))
@@ -173,7 +123,7 @@ class ChunkRun:
         try:
             self._feed(runner)
         except BaseException:
-            self._worker.discard(runner)
+            self._runners.discard(runner)
             raise
 
     def _key(self, code: CachedCode) -> RunnerKey:
@@ -190,7 +140,7 @@ class ChunkRun:
                 self._report(self._waiting.popleft(), "cancelled")
                 continue
             try:
-                return self._worker.codes.load(self._directory, task.function_id)
+                return self._codes.load(self._directory, task.function_id)
             except CodeUnavailable as error:
                 self._fail(self._waiting.popleft(), "serialization", str(error))
         return None
@@ -198,9 +148,7 @@ class ChunkRun:
     def _feed(self, runner: RunnerProcess) -> None:
         """Send tasks ahead and take in answers, until the chunk or the runner ends."""
         sent: deque[int] = deque()
-        if runner.results_directory != str(self._results):
-            runner.results_directory = str(self._results)
-            runner.send({"is": "results", "directory": runner.results_directory})
+        runner.reuse(self._results)
         sent_bytes = 0
         while True:
             while len(sent) < SENT_AHEAD and sent_bytes < SENT_AHEAD_BYTES:
@@ -229,13 +177,14 @@ class ChunkRun:
                 if not unfit and not self._overdue(runner, sent):
                     continue
                 if unfit:
-                    self._worker.discard(runner)
+                    self._runners.discard(runner)
             except RunnerEnded:
                 self._explain_end(runner, sent)
             except (ValueError, msgspec.MsgspecError):
-                self._worker.discard(runner)
+                self._runners.discard(runner)
                 self._blame(runner, sent, "crash", "The function wrote into the pipe that its runner answers on.")
             self._started = None
+            self._deadline = float("inf")
             self._waiting.extendleft(reversed(sent))
             return
 
@@ -328,16 +277,18 @@ class ChunkRun:
             return False
         task = self._tasks[self._started]
         if self._recalled and _name(task.attempt) in self._recalled:
-            self._worker.discard(runner)
+            self._runners.discard(runner)
             self._blame(runner, sent, "cancelled", "The task was cancelled while it ran; its process was killed.")
             return True
         if time.monotonic() >= self._deadline:
-            self._worker.discard(runner)
+            where = runner.where()
+            self._runners.discard(runner)
             self._blame(
                 runner,
                 sent,
                 "timeout",
                 f"The function ran longer than its timeout_s of {task.timeout_s:g} s and was killed.",
+                where,
             )
             return True
         return False
@@ -345,14 +296,14 @@ class ChunkRun:
     def _explain_end(self, runner: RunnerProcess, sent: deque[int]) -> None:
         """The runner ended by itself: the task that had started is at fault, if one had."""
         status = runner.exit_status()
-        left = self._worker.discard(runner)
+        left = self._runners.discard(runner)
         if self._started is None:
             self._unexplained_deaths += 1
             if self._unexplained_deaths < _UNEXPLAINED_DEATHS:
                 return
             self._started, self._started_at, self._since = sent[0], time.time(), time.monotonic()
-        code = self._worker.codes.load(self._directory, self._tasks[self._started].function_id).function
-        message = _explain_status(status)
+        code = self._codes.load(self._directory, self._tasks[self._started].function_id).function
+        message = explain_end(status)
         ours = runner.facts.get("python", "")
         if status < 0 and code.serializer == "01" and code.python_version.split(".")[:2] != ours.split(".")[:2]:
             message += f" Its byte code was made by Python {code.python_version} and run by Python {ours}."
@@ -360,7 +311,9 @@ class ChunkRun:
             message += f" It left {left} process{'es' if left > 1 else ''} running, which were killed."
         self._blame(runner, sent, "crash", message)
 
-    def _blame(self, runner: RunnerProcess, sent: deque[int], kind: FailureKind, message: str) -> None:
+    def _blame(
+        self, runner: RunnerProcess, sent: deque[int], kind: FailureKind, message: str, traceback: str = ""
+    ) -> None:
         """Report the started task as ended by what happened to its runner."""
         stdout, stderr = runner.take_last_output()
         index = self._started
@@ -375,6 +328,7 @@ class ChunkRun:
             "cancelled" if kind == "cancelled" else "failed",
             kind=kind,
             message=message,
+            traceback=traceback,
             started_at=self._started_at,
             ended_at=self._started_at + run_s,
             run_s=run_s,
@@ -393,6 +347,7 @@ class ChunkRun:
         *,
         kind: FailureKind = "cancelled",
         message: str = "The task was cancelled before it started.",
+        traceback: str = "",
         started_at: float | None = None,
         ended_at: float | None = None,
         run_s: float | None = None,
@@ -404,7 +359,7 @@ class ChunkRun:
             state=state,
             kind=kind,
             message=message,
-            result=msgspec.msgpack.encode(Failure(kind=kind, message=message)),
+            result=msgspec.msgpack.encode(Failure(kind=kind, message=message, traceback=traceback)),
             started_at=started_at,
             ended_at=ended_at,
             run_s=run_s,
@@ -415,28 +370,3 @@ class ChunkRun:
 
 def _name(attempt: AttemptKey) -> str:
     return f"{attempt.sequence}.{attempt.number}"
-
-
-def _explain_status(status: int) -> str:
-    """What an exit status means, to the person whose function it was."""
-    if status == CHANNEL_CLOSED:
-        return (
-            "The function closed file descriptors it had not opened (os.closerange or the like), among them those of"
-            " its runner, so that its result could not be sent."
-        )
-    if status >= 0:
-        return (
-            f"The function's process ended with exit code {status} before the function returned: it, or a library it"
-            f" uses, called os._exit({status}) or exit({status})."
-        )
-    number = -status
-    try:
-        name = signal.Signals(number).name
-    except ValueError:
-        name = "unknown"
-    hint = {
-        "SIGKILL": " This endpoint did not do that: most often the machine or the batch job ran out of memory.",
-        "SIGSEGV": " That is a fault in compiled code (a library, or byte code of another Python); see its stderr.",
-        "SIGABRT": " That is compiled code giving up on an error of its own; see its stderr.",
-    }.get(name, "")
-    return f"The function's process was killed by signal {number} ({name}).{hint}"
