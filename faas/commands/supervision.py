@@ -109,7 +109,7 @@ class SupervisedProcess:
             return f"{self.name} is not running"
         code = await self._process.wait()
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        words = self.last_words() if code > 0 else ""
+        words = self.last_words().rstrip(".") if code > 0 else ""
         return f"{self.name} (pid {self.pid}) {how}{f': {words}' if words else ''}"
 
     def last_words(self) -> str:
