@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -62,6 +63,7 @@ def serve(settings: ServiceSettings) -> None:
         ConfigurationError: the port, the database, the store or the data directory cannot be used.
     """
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    os.umask(0o077)  # the registry knows everybody's arguments, and the directory store their results
     listener = _listen(settings)
     service = Service.assemble(settings)
     asyncio.run(_prepare(service))

@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 from fastapi import APIRouter, Request, Response
+from starlette.requests import ClientDisconnect
 
 from faas import codec
 from faas.errors import InvalidRequest, RequestRefused, TooLarge
@@ -114,6 +115,8 @@ async def _answer(request: Request, handler: Handler, scopes: tuple[Scope, ...],
         result = await handler(Call(request, service, principal, decoded, content_type))
     except RequestRefused as refusal:
         return problem(refusal)
+    except ClientDisconnect:
+        return Response(status_code=400)  # to nobody
     accepted = codec.MSGPACK if "msgpack" in request.headers.get("accept", "") else codec.JSON
     return Response(codec.encode(result, accepted), media_type=accepted)
 
