@@ -82,7 +82,7 @@ def read_journal(path: Path) -> JournalEntries:
     """
     entries = JournalEntries()
     try:
-        text = path.read_text()
+        text = path.read_text(errors="replace")
     except FileNotFoundError:
         return entries
     for line in text.splitlines(keepends=True):

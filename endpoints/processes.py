@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import select
 import signal
 import sys
 import time
@@ -58,8 +59,41 @@ def stop_processes(nonce: str, grace_s: float = 3.0) -> int:
                     process.kill()
             except psutil.NoSuchProcess:
                 continue
-        psutil.wait_procs(found, timeout=grace_s if gentle else 1.0)
+        await_ends([process.pid for process in found], grace_s if gentle else 1.0)
         gentle = False
+
+
+def open_end_descriptor(pid: int) -> int | None:
+    """A descriptor that becomes readable when the process ends; None where the system has no such thing."""
+    if sys.platform != "linux":
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return None
+
+
+def await_ends(pids: Iterable[int], timeout_s: float) -> None:
+    """Wait for processes to end, leaving their exit codes to whoever started them.
+
+    Args:
+        pids: their ids.
+        timeout_s: how long to wait for all of them together.
+    """
+    deadline = time.monotonic() + timeout_s
+    for pid in pids:
+        descriptor = open_end_descriptor(pid)
+        if descriptor is not None:
+            poll = select.poll()
+            poll.register(descriptor, select.POLLIN)
+            poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
+            os.close(descriptor)
+            continue
+        while psutil.pid_exists(pid) and time.monotonic() < deadline:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                    break
+            time.sleep(0.02)
 
 
 def adopt_orphans() -> bool:
@@ -117,15 +151,11 @@ def kill_orphans(runner: str, group: int, since_s: float, spare: Iterable[int], 
                 os.kill(pid, signal.SIGKILL)
                 killed.add(pid)
         # Their own children come to us in turn.
-        psutil.wait_procs([process for pid in orphans if (process := _process(pid))], timeout=1.0)
+        await_ends(orphans, 1.0)
+        for pid in orphans:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
     return len(killed)
-
-
-def _process(pid: int) -> psutil.Process | None:
-    try:
-        return psutil.Process(pid)
-    except psutil.NoSuchProcess:
-        return None
 
 
 def _descends(pid: int, runner: str, group: int, since_s: float) -> bool:

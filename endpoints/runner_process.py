@@ -129,7 +129,7 @@ class RunnerProcess:
         os.set_blocking(self._commands, False)
         os.set_blocking(self._answers, False)
         os.set_blocking(self._bell, False)
-        self._process_descriptor = _open_pidfd(self._process.pid)
+        self._process_descriptor = processes.open_end_descriptor(self._process.pid)
         self._quick, self._full = select.poll(), select.poll()
         for poll in (self._quick, self._full):
             poll.register(self._bell, select.POLLIN)
@@ -379,13 +379,3 @@ class RunnerProcess:
 _ANSWERS = msgspec.json.Decoder(Answer)
 _live: set[int] = set()
 """The process ids of this process's runners."""
-
-
-def _open_pidfd(pid: int) -> int | None:
-    """A descriptor that becomes readable when the process ends; None where there is no such thing."""
-    if sys.platform != "linux":
-        return None
-    try:
-        return os.pidfd_open(pid)
-    except OSError:
-        return None
