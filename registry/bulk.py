@@ -50,13 +50,17 @@ class _Prepared:
         compiled: Any = statement.compile(dialect=dialect, column_keys=columns)
         self.sql = str(compiled)
         self._order: list[str] | None = compiled.positiontup
+        self._constants = {name: bind.value for bind, name in compiled.bind_names.items() if not bind.required}
+        """Values that the statement itself gives, such as a state it compares with: no row has them."""
         self._converters: dict[str, Callable[[Any], Any]] = {}
-        for name, parameter in compiled.binds.items():
+        for parameter, name in compiled.bind_names.items():
             converter = parameter.type.dialect_impl(dialect).bind_processor(dialect)
             if converter is not None:
                 self._converters[name] = converter
 
     def parameters(self, rows: list[Row]) -> Any:
+        if self._constants:
+            rows = [{**self._constants, **row} for row in rows]
         if self._converters:
             rows = [{**row, **{name: convert(row[name]) for name, convert in self._converters.items()}} for row in rows]
         if self._order is None:
