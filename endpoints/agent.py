@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from endpoints.chunking import RunTimes
-from endpoints.configuration import Configuration, Credentials
+from endpoints.configuration import Configuration
 from endpoints.engine import ChunkEngine, Engine
 from endpoints.places import Places
 from endpoints.profiles import builder
@@ -21,7 +21,8 @@ from endpoints.session import SessionState
 from endpoints.site import Site
 from endpoints.spool import Spool
 from faas import __version__
-from faas.errors import ConfigurationError, Conflict, FaasError, RequestRefused
+from faas.credentials import Credentials
+from faas.errors import ConfigurationError, Conflict, RequestRefused
 from faas.link import AsyncLink
 from faas.models import OpenSession, SessionOpened
 
@@ -33,6 +34,7 @@ EXIT_HELD_ELSEWHERE = 3
 """Another agent holds this endpoint."""
 
 _CLOSE_S = 5.0
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 EngineFactory = Callable[[Configuration, Path, str], ChunkEngine]
 """From configuration, run directory and nonce, an engine that is not started."""
@@ -48,7 +50,6 @@ class Agent:
         takeover: replace an agent that runs elsewhere.
         link: to the service, in place of one made from the credentials.
         engine_factory: makes engines, in place of the configured profile's.
-        announce: called with one line per step, for a person who watches.
 
     Example:
         >>> agent = Agent(Configuration.load(places), Credentials.load(places), places)  # doctest: +SKIP
@@ -65,7 +66,6 @@ class Agent:
         takeover: bool = False,
         link: AsyncLink | None = None,
         engine_factory: EngineFactory = Engine,
-        announce: Callable[[str], None] = lambda _: None,
     ) -> None:
         builder(configuration.profile)  # a name that is wrong is told at once
         self._configuration = configuration
@@ -74,7 +74,6 @@ class Agent:
         self._takeover = takeover
         self._link = link
         self._engine_factory = engine_factory
-        self._announce = announce
         self._run_times = RunTimes()
         self._stopping = asyncio.Event()
         self._forced = asyncio.Event()
@@ -97,7 +96,7 @@ class Agent:
             FaasError: the service refuses this endpoint.
         """
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _STOP_SIGNALS:
             loop.add_signal_handler(number, self.stop)
         self._places.prepare()
         with self._places.locked():
@@ -107,7 +106,7 @@ class Agent:
                 return await self._run(service)
             finally:
                 await service.close()
-                for number in (signal.SIGTERM, signal.SIGINT):
+                for number in _STOP_SIGNALS:
                     loop.remove_signal_handler(number)
 
     async def _run(self, service: Service) -> int:
@@ -123,6 +122,7 @@ class Agent:
         finally:
             stopping.cancel()
             work.cancel()
+            await asyncio.wait({work})
 
     async def _sessions(self, service: Service) -> int:
         """Session after session: a new one whenever the service has given up on the last."""
@@ -132,7 +132,6 @@ class Agent:
                 opened = await self._open(service, replaces)
             except Conflict as error:
                 logger.error("%s", error)
-                self._announce(str(error))
                 return EXIT_HELD_ELSEWHERE
             replaces = ""
             if await self._session(service, opened):
@@ -208,8 +207,7 @@ class Agent:
         state.save(self._places.state)
         self._state = state
         self._takeover = False
-        logger.info("endpoint %s: session %s open at %s", opened.endpoint, opened.session_id, service.url)
-        self._announce(f"Endpoint {opened.endpoint} is registered with {service.url}; starting workers …")
+        logger.info("endpoint %s is connected to %s (session %s)", opened.endpoint, service.url, opened.session_id)
         return opened
 
     def _workers_changed(self, workers: int) -> None:
@@ -218,8 +216,10 @@ class Agent:
             return
         self._state.workers = workers
         self._state.save(self._places.state)
-        logger.info("%d worker(s) ready", workers)
-        self._announce(f"{workers} worker(s) ready." if workers else "No worker is left; waiting for new ones.")
+        if workers:
+            logger.info("%d worker(s) ready", workers)
+        else:
+            logger.warning("no worker is left")
 
     async def _session(self, service: Service, opened: SessionOpened) -> bool:
         """Work in a session; returns whether the agent is to end, rather than open another one."""
@@ -246,16 +246,10 @@ class Agent:
             working.result()
         except Conflict as error:
             logger.error("fenced: %s Stopping what runs; finished results are kept and will be delivered.", error)
-            self._announce("The service has ended this session; opening a new one …")
-            await site.stop_engine()
-            return False
-        except FaasError as error:
-            logger.error("%s", error)
-            await site.stop_engine()
-            raise
         finally:
             working.cancel()
             stopping.cancel()
+            await site.stop_engine()
             await site.abandon()
         return False
 
@@ -264,7 +258,7 @@ class Agent:
         assert self._state is not None
         self._state.phase = "stopping"
         self._state.save(self._places.state)
-        self._announce("Stopping …")
+        logger.info("stopping")
         finishing = asyncio.ensure_future(site.finish(self._configuration.stop_grace_s))
         forced = asyncio.ensure_future(self._forced.wait())
         try:
@@ -272,7 +266,6 @@ class Agent:
             if not finishing.done():
                 logger.warning("forced to stop at once; results not yet delivered stay in the spool")
                 finishing.cancel()
-                await site.stop_engine()
                 return
             if finishing.result():
                 await asyncio.wait_for(service.close_session(self._state.session_id), _CLOSE_S)

@@ -1,4 +1,4 @@
-"""What the owner of an endpoint decides: ``config.yaml``, checked, and the agent's own credentials."""
+"""What the owner of an endpoint decides: ``config.yaml``, checked; and the agent's own credentials."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from endpoints.places import Places, write_atomically
+from endpoints.places import Places
+from faas.credentials import Credentials, read_credentials
 from faas.errors import ConfigurationError
 from faas.models import AllowedFunctions, RunPolicy
 
@@ -176,31 +176,14 @@ def _complaint(error: Any) -> str:
     return f"{where}: {error['msg']}" if where else str(error["msg"])
 
 
-class Credentials(msgspec.Struct, kw_only=True):
-    """What the agent shows the service. The token is never logged."""
+def load_credentials(places: Places) -> Credentials:
+    """Read what an endpoint's agent shows the service.
 
-    url: str
-    token: str
-    endpoint_id: str
-
-    def __repr__(self) -> str:
-        return f"Credentials(url={self.url!r}, endpoint_id={self.endpoint_id!r})"
-
-    def save(self, path: Path) -> None:
-        """Write them so that only this account can read them."""
-        write_atomically(path, msgspec.json.format(msgspec.json.encode(self)) + b"\n", mode=0o600)
-
-    @classmethod
-    def load(cls, places: Places) -> Credentials:
-        """Read an endpoint's credentials.
-
-        Raises:
-            ConfigurationError: there are none, or they are damaged.
-        """
-        fix = f"Make new ones: faas endpoint configure {places.name}"
-        try:
-            return msgspec.json.decode(places.credentials.read_bytes(), type=cls)
-        except FileNotFoundError:
-            raise ConfigurationError(f"{places.credentials} is missing. {fix}") from None
-        except (OSError, msgspec.DecodeError) as error:
-            raise ConfigurationError(f"{places.credentials} cannot be read: {error}. {fix}") from None
+    Raises:
+        ConfigurationError: there is nothing, or it cannot be used.
+    """
+    if not places.credentials.exists():
+        raise ConfigurationError(
+            f"{places.credentials} is missing. Make new ones: faas endpoint configure {places.name}"
+        )
+    return read_credentials(places.credentials)

@@ -88,6 +88,7 @@ class Engine:
         self._nonce = nonce
         self._engine: Any = None
         self._executor: Any = None
+        self._running = False
         self._starting: asyncio.Future[Any] | None = None
         self._futures: set[Future[bytes]] = set()
         self._workers_seen_at = 0.0
@@ -97,6 +98,7 @@ class Engine:
     async def start(self) -> None:
         """Start the interchange and ask for the first block."""
         os.environ[NONCE_VARIABLE] = self._nonce
+        self._running = True
         build = builder(self._configuration.profile)
 
         def run() -> Any:
@@ -160,6 +162,9 @@ class Engine:
 
     async def stop(self) -> None:
         """Shut down, then see to it that no process is left."""
+        if not self._running:
+            return
+        self._running = False
         await self._started()
         engine, self._engine = self._engine, None
         executor, self._executor = self._executor, None

@@ -10,7 +10,6 @@ import logging
 import os
 import signal
 import time
-from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
@@ -33,6 +32,7 @@ from faas.models import AttemptKey, Failure, FailureKind, Outcome
 
 logger = logging.getLogger(__name__)
 
+_DROPPED = "Its task had ended before it started here."
 _PAUSE_S = 1.0
 _PAUSE_MAX_S = 60.0
 
@@ -157,17 +157,21 @@ class Handout:
         try:
             await self._reporter.announce(held.task.attempt, now)
         except RequestRefused as error:
-            del self.outstanding[chunk.chunk_id]
-            self.cancelled([held], str(error))
-            self._room()
+            self._back(chunk, Outcome(attempt=held.task.attempt, state="released", message=str(error)))
+            self.pause(error)
             return
         held.started_at = now
-        if self.closed or held.recalled:
-            del self.outstanding[chunk.chunk_id]
-            self._add(held, Outcome(attempt=held.task.attempt, state="lost", message="Stopped before it could run."))
-            self._room()
+        if held.recalled:
+            self._back(chunk, Outcome(attempt=held.task.attempt, state="cancelled", message=_DROPPED))
+        elif self.closed:
+            self._back(chunk, Outcome(attempt=held.task.attempt, state="lost", message="The endpoint stopped."))
         else:
             self._submit(chunk)
+
+    def _back(self, chunk: Outstanding, outcome: Outcome) -> None:
+        del self.outstanding[chunk.chunk_id]
+        self._add(chunk.tasks[0], outcome)
+        self._room()
 
     def _submit(self, chunk: Outstanding) -> None:
         payload = _chunk_encoder.encode(
@@ -223,8 +227,7 @@ class Handout:
 
     def _take_apart(self, chunk: Outstanding, report: ChunkReport) -> None:
         batch = Batch(owner_id=chunk.tasks[0].task.owner_id)
-        count: Counter[str] = Counter()
-        total: Counter[str] = Counter()
+        run_s = batch.run_s
         held_by_attempt = {held.task.attempt: held for held in chunk.tasks}
         host, worker, python_version = report.host, report.worker, report.python_version
         for task in report.tasks:
@@ -250,14 +253,13 @@ class Handout:
                 result = encode_failure(task.kind or "crash", task.message)
             batch.add(outcome, result, self._result_file(task.result_file))
             if task.run_s is not None:
-                function_id = held.task.function_id
-                count[function_id] += 1
-                total[function_id] += task.run_s  # type: ignore[assignment]
+                seconds, calls = run_s.get(held.task.function_id, (0.0, 0))
+                run_s[held.task.function_id] = (seconds + task.run_s, calls + 1)
             self._over(held)
         for attempt in held_by_attempt:
             batch.add(Outcome(attempt=attempt, state="released", message="The worker did not say what became of it."))
-        for function_id, number in count.items():
-            self._run_times.measured(function_id, total[function_id] / number)
+        for function_id, (seconds, calls) in run_s.items():
+            self._run_times.measured(function_id, seconds / calls)
         self._reporter.add(batch)
         if report.runner and ENVIRONMENT not in self.environments:
             self.environments = {**self.environments, ENVIRONMENT: report.runner}
@@ -312,11 +314,6 @@ class Handout:
         """An attempt goes back, uncharged."""
         self._add(held, Outcome(attempt=held.task.attempt, state="released", message=reason))
 
-    def cancelled(self, attempts: list[Held], reason: str = "Cancelled before it started.") -> None:
-        """Attempts that wait are dropped because their task has ended."""
-        for held in attempts:
-            self._add(held, Outcome(attempt=held.task.attempt, state="cancelled", message=reason))
-
     def release_waiting(self, reason: str) -> int:
         """Everything that waits goes back; returns how many attempts."""
         waiting = self._ledger.withdraw(lambda _: True)
@@ -338,7 +335,8 @@ class Handout:
                 recalled.append(held)
         if recalled:
             self._ledger.withdraw(lambda held: held.recalled)
-            self.cancelled(recalled)
+            for held in recalled:
+                self._add(held, Outcome(attempt=held.task.attempt, state="cancelled", message=_DROPPED))
             self._room()
 
     def _add(self, held: Held, outcome: Outcome, result: bytes = b"") -> None:

@@ -98,6 +98,7 @@ class Leaser:
             held_s=round(held_s, 6),
             wait_s=_WAIT_S,
             max_tasks=left,
+            segments=self._stock.counts(),
         )
 
     async def _wait_for_change(self) -> None:
@@ -118,7 +119,10 @@ class Leaser:
                 if asking.done():
                     return asking.result()
                 if self._outdated(request):
-                    return None
+                    asking.cancel()
+                    await asyncio.wait({asking})
+                    # The answer may have come in the same moment.
+                    return None if asking.cancelled() else asking.result()
         finally:
             asking.cancel()
 

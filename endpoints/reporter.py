@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from endpoints.configuration import Spool as SpoolSettings
 from endpoints.segments import GrantStock, Upload, uploads
 from endpoints.service import Service
 from endpoints.spool import Batch, Spool
-from faas.errors import Conflict, NotAuthenticated, PermissionDenied, RequestRefused
+from faas.errors import NotAuthenticated, PermissionDenied, RequestRefused
 from faas.models import HINT_BYTES, AttemptKey, Grant, Outcome, ReportRequest, ReportResponse
 
 logger = logging.getLogger(__name__)
@@ -141,7 +141,13 @@ class Reporter:
             return
         _add_hints(results)
         try:
-            answer = await self._service.report(ReportRequest(outcomes=outcomes, owners=self._stock.short_of(results)))
+            answer = await self._service.report(
+                ReportRequest(
+                    outcomes=outcomes,
+                    run_s=_mean_run_s(batch for _, batch in portion),
+                    owners=self._stock.short_of(owner_id for owner_id in results if owner_id),
+                )
+            )
         except (NotAuthenticated, PermissionDenied):
             raise
         except RequestRefused as error:
@@ -191,21 +197,23 @@ class Reporter:
             await asyncio.sleep(_NO_GRANT_PAUSE_S)
 
     async def announce(self, attempt: AttemptKey, at: float) -> None:
-        """Tell the service that an attempt starts, and wait until it knows.
-
-        Raises:
-            Conflict: the service does not want it to start.
-        """
+        """Tell the service that an attempt starts, and wait until it knows; the attempt may be recalled by this."""
         started = Outcome(attempt=attempt, state="started", started_at=at)
-        answer = await self._service.report(ReportRequest(outcomes=[started]))
-        self._take_in(answer)
-        if attempt in answer.recalled or answer.dropped:
-            raise Conflict("The task has ended meanwhile.")
+        self._take_in(await self._service.report(ReportRequest(outcomes=[started])))
 
     def _take_in(self, answer: ReportResponse) -> None:
         self._stock.add(answer.segments)
         if answer.recalled:
             self._recalled(answer.recalled)
+
+
+def _mean_run_s(batches: Iterable[Batch]) -> dict[str, float]:
+    total: dict[str, tuple[float, int]] = {}
+    for batch in batches:
+        for function_id, (seconds, calls) in batch.run_s.items():
+            before = total.get(function_id, (0.0, 0))
+            total[function_id] = (before[0] + seconds, before[1] + calls)
+    return {function_id: seconds / calls for function_id, (seconds, calls) in total.items()}
 
 
 def _add_hints(results: dict[str, list[tuple[Outcome, bytes, str]]]) -> None:

@@ -41,6 +41,10 @@ class GrantStock:
                 return grant
         return None
 
+    def counts(self) -> dict[str, int]:
+        """How many grants are in hand for each owner."""
+        return {owner_id: len(stock) for owner_id, stock in self._grants.items() if stock}
+
     def short_of(self, owner_ids: Iterable[str]) -> list[str]:
         """Those owners for whom more grants should be asked."""
         return [owner_id for owner_id in owner_ids if len(self._grants.get(owner_id, ())) < STOCK]

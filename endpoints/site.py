@@ -172,8 +172,9 @@ class Site:
         """Stop the engine; what runs is lost."""
         self.handout.closed = True
         self._intake.stop()
-        self._loops[-1].cancel()
-        await asyncio.wait([self._loops[-1]])
+        for loop in self._loops[-1:]:
+            loop.cancel()
+            await asyncio.wait([loop])
         await self._engine.stop()
         await asyncio.sleep(0)  # the chunks that failed by this are accounted for in callbacks
 

@@ -30,6 +30,8 @@ class Batch(msgspec.Struct, omit_defaults=True, kw_only=True):
     outcomes: list[Outcome] = []
     results: list[bytes] = []
     files: list[str] = []
+    run_s: dict[str, tuple[float, int]] = {}
+    """Function id to the run time of its calls in this batch: their sum, and how many."""
 
     def add(self, outcome: Outcome, result: bytes = b"", file: str = "") -> None:
         """Append one outcome."""

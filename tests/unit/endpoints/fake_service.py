@@ -200,16 +200,22 @@ class FakeService:
 
     async def _lease(self, session_id: str, request: LeaseRequest) -> LeaseResponse:
         self.leases.append(request)
-        if (session_id, request.number) in self.answers:
-            return self.answers[session_id, request.number]
         deadline = time.monotonic() + request.wait_s
-        while not self.queue and (left_s := deadline - time.monotonic()) > 0 and session_id not in self.gone:
+        repeated = (session_id, request.number)
+        while (
+            not self.queue
+            and repeated not in self.answers
+            and (left_s := deadline - time.monotonic()) > 0
+            and session_id not in self.gone
+        ):
             try:
                 await asyncio.wait_for(self._changed.wait(), left_s)
             except asyncio.TimeoutError:
                 break
         if session_id in self.gone:
             raise PermissionError("The session is over.")
+        if (session_id, request.number) in self.answers:
+            return self.answers[session_id, request.number]
         count = min(request.max_tasks, self.per_worker * request.workers)
         tasks, self.queue = self.queue[:count], self.queue[count:]
         answer = LeaseResponse(

@@ -1,0 +1,164 @@
+"""`faas endpoint`: set up and run endpoints on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from faas.commands.display import AsJson, ago, print_fields, print_json, print_table
+from faas.errors import FaasError, NotFound
+from faas.models import Endpoint
+
+app = typer.Typer(no_args_is_help=True, help="Set up and run an endpoint on this machine.")
+
+Home = Annotated[Path | None, typer.Option(help="Where endpoints are kept. [default: $FAAS_HOME or ~/.faas]")]
+Name = Annotated[str, typer.Argument(help="The endpoint's name.")]
+
+
+@app.command("configure")
+def configure_endpoint(
+    name: Name,
+    profile: Annotated[
+        str | None, typer.Option(help="Kind of site. [default: as configured, at first `local`]")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Workers on each node. [default: as configured, at first one a core]")
+    ] = None,
+    home: Home = None,
+) -> None:
+    """Register an endpoint with the service, and write its configuration."""
+    from endpoints.places import Places
+    from endpoints.registration import configure, find_person
+
+    places = Places.of(name, home)
+    created = configure(places, profile=profile, workers=workers, person=find_person(home))
+    typer.echo(f"Endpoint {created.name} ({created.endpoint_id}) is registered.")
+    typer.echo(f"Its configuration is {places.configuration}.")
+    typer.echo(f"Start it with: faas endpoint start {name}")
+
+
+@app.command("start")
+def start_endpoint(
+    name: Name,
+    detach: Annotated[bool, typer.Option("--detach", help="Return when workers are ready; it goes on.")] = False,
+    takeover: Annotated[bool, typer.Option("--takeover", help="Replace an agent that runs elsewhere.")] = False,
+    home: Home = None,
+) -> None:
+    """Run an endpoint, in the foreground until Ctrl-C, or detached."""
+    from endpoints.launch import run_agent, start_detached
+    from endpoints.places import Places
+
+    places = Places.of(name, home)
+    if detach:
+        state = start_detached(places, takeover=takeover)
+        typer.echo(f"Endpoint {name} is running as pid {state.pid} with {state.workers} worker(s).")
+        typer.echo(f"Log: {places.log}")
+        return
+    if code := run_agent(places, takeover=takeover, terminal=True):
+        raise typer.Exit(code)
+
+
+@app.command("stop")
+def stop_endpoint(
+    name: Name,
+    force: Annotated[bool, typer.Option("--force", help="Do not wait for running tasks.")] = False,
+    home: Home = None,
+) -> None:
+    """Stop an endpoint on this machine; running tasks get a short while to end."""
+    from endpoints.launch import stop_agent
+    from endpoints.places import Places
+
+    done = stop_agent(
+        Places.of(name, home), force=force, waiting=lambda pid: typer.echo(f"Stopping pid {pid} …", err=True)
+    )
+    typer.echo(done)
+
+
+@app.command("list")
+def list_endpoints(home: Home = None, as_json: AsJson = False) -> None:
+    """List the endpoints configured here, and the others you may use."""
+    from endpoints.inventory import configured_here
+
+    known, trouble = _ask_service(home)
+    rows = {local["endpoint_id"] or local["name"]: local for local in configured_here(home)}
+    for endpoint in known:
+        row = rows.setdefault(endpoint.endpoint_id, {"name": endpoint.name, "here": "", "configuration": ""})
+        row["service"] = endpoint
+    if as_json:
+        return print_json(list(rows.values()))
+    if trouble:
+        typer.echo(f"The service was not asked: {trouble}", err=True)
+    print_table(
+        ["name", "here", "service", "workers", "idle", "held", "owner", "seen"],
+        (_row(row) for row in rows.values()),
+        empty="No endpoints yet. Set one up with: faas endpoint configure NAME",
+    )
+
+
+def _row(row: dict[str, Any]) -> list[str]:
+    endpoint: Endpoint | None = row.get("service")
+    if endpoint is None:
+        return [row["name"], row["here"], "?", "", "", "", "", ""]
+    return [
+        row["name"],
+        row["here"],
+        endpoint.status,
+        str(endpoint.workers),
+        str(endpoint.idle_workers),
+        str(endpoint.held_tasks),
+        endpoint.owner,
+        ago(endpoint.last_seen_at),
+    ]
+
+
+@app.command("status")
+def show_endpoint(name: Name, home: Home = None, as_json: AsJson = False) -> None:
+    """Show one endpoint: here, and as the service sees it."""
+    from endpoints.inventory import configured_here
+
+    known, trouble = _ask_service(home)
+    local = next((each for each in configured_here(home) if each["name"] == name), None)
+    wanted = {name, local["endpoint_id"]} if local else {name}
+    remote = next((each for each in known if each.endpoint_id in wanted or each.name == name), None)
+    if local is None and remote is None:
+        raise NotFound(f"There is no endpoint {name}.", fix=f"Make it: faas endpoint configure {name}")
+    if as_json:
+        return print_json({**(local or {"name": name, "here": "", "configuration": ""}), "service": remote})
+    fields = {"endpoint": name}
+    if local is not None:
+        fields |= {
+            "here": f"{local['here']}{', pid ' + str(local['pid']) if local['pid'] else ''}",
+            "profile": local["profile"],
+            "configuration": local["configuration"],
+            "spooled": f"{local['spooled']} batch(es) of results not yet delivered" if local["spooled"] else "",
+            "problem": local["problem"],
+        }
+    if remote is not None:
+        fields |= {
+            "id": remote.endpoint_id,
+            "owner": remote.owner,
+            "service": f"{remote.status}, seen {ago(remote.last_seen_at) or 'never'}",
+            "runs on": f"{remote.host}, pid {remote.pid}" if remote.status == "online" else "",
+            "workers": f"{remote.workers}, {remote.idle_workers} idle" if remote.status == "online" else "",
+            "tasks": f"{remote.held_tasks} held, {remote.queued_tasks} queued",
+        }
+        for environment, facts in remote.environments.items():
+            fields[f"environment {environment}"] = ", ".join(f"{key} {value}" for key, value in facts.items())
+    elif trouble:
+        fields["service"] = f"not asked: {trouble}"
+    print_fields(fields)
+
+
+def _ask_service(home: Path | None) -> tuple[list[Endpoint], str]:
+    """The endpoints the caller may use, or why they are not known: what is here is worth showing all the same."""
+    from endpoints.registration import find_person
+    from faas.link import Link
+
+    try:
+        person = find_person(home)
+        with Link(person.url, person.token, attempts=1) as link:
+            return link.request("GET", "/v1/endpoints", response=list[Endpoint]), ""
+    except FaasError as error:
+        return [], str(error)
