@@ -18,6 +18,7 @@ from router.store.protocol import StoredObject, check_key
 
 UPLOADS = ".uploads"
 """Where uploads grow, on the same file system; no key can name it, since no part of a key begins with a dot."""
+_ROOT = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Without O_NONBLOCK a FIFO planted below the root would hang the thread.
 _OBJECT = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -45,6 +46,8 @@ class Files:
         """Make the root, and remove what crashed uploads left; those of live processes are left alone."""
         uploads = self.root / UPLOADS
         uploads.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if uploads.is_symlink():
+            raise NotADirectoryError(errno.ENOTDIR, "Not a folder but a link", str(uploads))
         for leftover in uploads.iterdir():
             with contextlib.suppress(OSError):
                 descriptor = os.open(leftover, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -118,22 +121,24 @@ class Files:
             key: where it goes; what was there is replaced.
         """
         folder, name = self._place(key)
-        with self._folder(UPLOADS) as uploads:
-            for last in (False,) * (_MOVES - 1) + (True,):
-                try:
-                    with self._folder(folder, make=True) as parent:
-                        os.rename(upload, name, src_dir_fd=uploads, dst_dir_fd=parent)
-                        os.fsync(parent)
-                    return
-                except FileNotFoundError:
-                    if last:
-                        raise  # else: the folder became empty and was removed just now; it is made again
-                except (NotADirectoryError, IsADirectoryError) as error:
-                    raise Conflict(
-                        f"{key!r} cannot be stored: a key may not be the beginning of another one, up to a '/'.",
-                        fix="Use another key.",
-                        field="key",
-                    ) from error
+        source = f"{self.root}/{UPLOADS}/{upload}"
+        for last in (False,) * (_MOVES - 1) + (True,):
+            try:
+                with self._folder(folder, make=True) as parent:
+                    os.rename(source, name, dst_dir_fd=parent)
+                    os.fsync(parent)
+                return
+            except FileNotFoundError:
+                # The folder became empty and was removed just now; make it again.
+                self._durable.discard(folder)
+                if last:
+                    raise
+            except (NotADirectoryError, IsADirectoryError) as error:
+                raise Conflict(
+                    f"{key!r} cannot be stored: a key may not be the beginning of another one, up to a '/'.",
+                    fix="Use another key.",
+                    field="key",
+                ) from error
 
     def _place(self, key: str) -> tuple[str, str]:
         folder, _, name = check_key(key).rpartition("/")
@@ -142,23 +147,17 @@ class Files:
     @contextlib.contextmanager
     def _folder(self, folder: str, *, make: bool = False) -> Iterator[int]:
         """Open a folder below the root, part by part, without following links."""
-        descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        made_durable = not make or folder in self._durable
+        descriptor = os.open(self.root, _ROOT)
+        durable = folder in self._durable
         try:
             for part in folder.split("/") if folder else ():
-                made = False
-                if make:
-                    with contextlib.suppress(FileExistsError):
-                        os.mkdir(part, mode=0o700, dir_fd=descriptor)
-                        made = True
-                below = os.open(part, _FOLDER, dir_fd=descriptor)
-                try:
-                    if made or not made_durable:
-                        os.fsync(descriptor)
-                finally:
-                    os.close(descriptor)
-                    descriptor = below
-            if make:
+                if make and not durable:
+                    below = _make_folder(part, descriptor)
+                else:
+                    below = os.open(part, _FOLDER, dir_fd=descriptor)
+                os.close(descriptor)
+                descriptor = below
+            if make and not durable:
                 self._durable.add(folder)
             yield descriptor
         finally:
@@ -200,6 +199,19 @@ class Files:
                 yield from self._walk(key[:-1], prefix)
 
 
+def _make_folder(name: str, above: int) -> int:
+    """Make a folder if it is not there, its entry on disk, and open it."""
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(name, mode=0o700, dir_fd=above)
+    descriptor = os.open(name, _FOLDER, dir_fd=above)
+    try:
+        os.fsync(above)  # even if it was there: it may be another thread's, just made
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
 class Upload:
     """One object on its way in; it has its key only after ``finish``, and leaves nothing if that is not reached.
 
@@ -214,7 +226,7 @@ class Upload:
         self._files = files
         self._key = check_key(key)
         self._name = secrets.token_hex(16)
-        self._path = files.root / UPLOADS / self._name
+        self._path = f"{files.root}/{UPLOADS}/{self._name}"
         self._finished = False
         self._lock = threading.Lock()
         self._closed = False
@@ -245,7 +257,7 @@ class Upload:
                 return
             self._closed = True
             if not self._finished:
-                self._path.unlink(missing_ok=True)
+                Path(self._path).unlink(missing_ok=True)
             os.close(self._descriptor)
 
     def _check_open(self) -> None:

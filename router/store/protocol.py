@@ -16,7 +16,8 @@ MAX_OBJECT_BYTES = 5 * 1024**3
 MAX_KEY_CHARACTERS = 768
 """S3 allows 1,024 bytes, of which a prefix takes its share."""
 
-_PART = re.compile(r"[A-Za-z0-9_=@+-][A-Za-z0-9._=@+-]{0,199}")
+_PART = "[A-Za-z0-9_=@+-][A-Za-z0-9._=@+-]{0,199}"
+_KEY = re.compile(f"{_PART}(?:/{_PART})*")
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ def check_key(key: str) -> str:
         >>> check_key("segments/5f0c/2026-11-22/9b1d")
         'segments/5f0c/2026-11-22/9b1d'
     """
-    if len(key) > MAX_KEY_CHARACTERS or not all(_PART.fullmatch(part) for part in key.split("/")):
+    if len(key) > MAX_KEY_CHARACTERS or not _KEY.fullmatch(key):
         raise InvalidRequest(
             f"{key[:80]!r} is not an object key.",
             fix="Join parts of letters, digits and . _ = @ + - by '/'; no part is empty or begins with a dot.",

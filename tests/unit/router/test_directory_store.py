@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import stat
 import subprocess
 import sys
@@ -101,6 +102,19 @@ class TestFiles:
         await asyncio.gather(*(put_and_delete(key) for key in keys))
         assert not (root / "busy").exists()
         assert await store.read("kept/a") == b"x"
+
+    async def test_a_folder_somebody_else_removed_is_made_again(self, root: Path, store: DirectoryStore) -> None:
+        await store.write("day/a", b"x")
+        shutil.rmtree(root / "day")
+        await store.write("day/b", b"y")
+        assert [found.key async for found in store.list()] == ["day/b"]
+
+    async def test_uploads_do_not_go_through_a_link(self, root: Path, store: DirectoryStore) -> None:
+        outside = root.parent / "outside"
+        (root / UPLOADS).rename(outside)
+        (root / UPLOADS).symlink_to(outside)
+        with pytest.raises(ConfigurationError, match=r"link.*\.uploads"):
+            await store.check()
 
 
 class TestOpening:
