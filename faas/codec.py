@@ -69,6 +69,8 @@ def decode(data: bytes | memoryview | msgspec.Raw, type: type[T], content_type: 
         field = _joined(at, path.rstrip("`"))
         where = f"{field}: " if field else ""
         raise InvalidRequest(f"{where}{message}.", field=field) from None
+    except RecursionError:
+        raise InvalidRequest("The body is nested too deeply.", fix="Flatten it.", field=at) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         detail = f"The body is not {'msgpack' if _is_msgpack(content_type) else 'JSON'}: {error}."
         fix = f"Send what the Content-Type header says: {' or '.join(CONTENT_TYPES)}."

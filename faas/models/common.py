@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal, get_args
 
 import msgspec
 
@@ -17,6 +17,7 @@ TaskState = Literal[
     "lost",
     "dependency_failed",
 ]
+TASK_STATES: frozenset[str] = frozenset(get_args(TaskState))
 TERMINAL_STATES: frozenset[str] = frozenset({"succeeded", "failed", "cancelled", "lost", "dependency_failed"})
 Scope = Literal["client", "submit", "endpoint", "admin"]
 FailureKind = Literal[
@@ -42,6 +43,14 @@ MAX_BATCH_TASKS = 5_000
 """Tasks in one submission, at most."""
 
 
+Small = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
+"""A whole number that an INTEGER column of any database holds."""
+Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+"""A whole number that any database holds."""
+Finite = Annotated[float, msgspec.Meta(ge=-1e12, le=1e12)]
+"""A number to reckon with: neither NaN nor infinite."""
+
+
 class Model(msgspec.Struct, omit_defaults=True):
     """Base of all wire models: defaults are not sent."""
 
@@ -50,15 +59,15 @@ class Location(msgspec.Struct, frozen=True, array_like=True):
     """Where result bytes lie: an object and a range in it."""
 
     object_id: str
-    offset: int
-    length_bytes: int
+    offset: Whole
+    length_bytes: Whole
 
 
 class AttemptKey(msgspec.Struct, frozen=True, array_like=True):
     """Names an attempt: the task's sequence number in the service, and which try it is."""
 
-    sequence: int
-    number: int
+    sequence: Whole
+    number: Small
 
 
 class Nothing(Model):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .common import Model, Scope
+from .common import Finite, Model, Scope
 
 
 class WhoAmI(Model, kw_only=True):
@@ -36,7 +36,7 @@ class CreateToken(Model, kw_only=True):
     identity: str = ""
     endpoint: str = ""
     """An endpoint-scoped token is bound to this endpoint."""
-    expires_s: float | None = None
+    expires_s: Finite | None = None
     """Life time; None for no end."""
 
 

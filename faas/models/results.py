@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from .common import Location, Model, TaskState
+from .common import Location, Model, TaskState, Whole
 
 
 class Grant(Model, kw_only=True):
@@ -55,5 +55,5 @@ class TaskResult(Model, kw_only=True):
 class CreateObject(Model, kw_only=True):
     """An object to upload: large arguments, for instance."""
 
-    size_bytes: int
+    size_bytes: Whole
     sha256: str = ""

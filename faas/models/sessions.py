@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from .common import AttemptKey, FailureKind, Location, Model
+from .common import AttemptKey, FailureKind, Finite, Location, Model, Small
 from .endpoints import RunPolicy
 from .results import Grant
 
@@ -17,7 +17,7 @@ class OpenSession(Model, kw_only=True):
     nonce: str
     """Made by the agent and on disk before anything is started; repeated, it gets the same session."""
     host: str
-    pid: int
+    pid: Small
     version: str
     policy: RunPolicy = msgspec.field(default_factory=RunPolicy)
     labels: dict[str, str] = {}
@@ -42,17 +42,17 @@ class SessionOpened(Model, kw_only=True):
 class LeaseRequest(Model, kw_only=True):
     """Ask for work. The same ``number`` again gets the same answer."""
 
-    number: int
+    number: Small
     """1, 2, 3, … within the session."""
-    workers: int
+    workers: Small
     """Workers alive."""
-    idle_workers: int
+    idle_workers: Small
     """Workers with nothing to do and nothing waiting for them."""
-    held_s: float = 0.0
+    held_s: Finite = 0.0
     """Estimated seconds of work held and not yet running, over all workers."""
-    wait_s: float = 20.0
-    max_tasks: int = 2_000
-    segments: dict[str, int] = {}
+    wait_s: Finite = 20.0
+    max_tasks: Small = 2_000
+    segments: dict[str, Small] = {}
     """Owner id to the segment grants in stock; more come for owners with fewer than two."""
 
 
@@ -105,9 +105,9 @@ class Outcome(Model, kw_only=True):
     hint: bytes | None = None
     kind: FailureKind | None = None
     message: str = ""
-    started_at: float | None = None
-    ended_at: float | None = None
-    run_s: float | None = None
+    started_at: Finite | None = None
+    ended_at: Finite | None = None
+    run_s: Finite | None = None
     host: str = ""
     worker: str = ""
     python_version: str = ""
@@ -136,15 +136,15 @@ class ReportResponse(Model, kw_only=True):
 class Heartbeat(Model, kw_only=True):
     """A sign of life with an inventory; answered at once if an attempt is recalled."""
 
-    lease_number: int
+    lease_number: Small
     """The last lease answer the agent has taken in; later ones are not reconciled."""
     held: list[AttemptKey]
-    started: dict[str, float] = {}
+    started: dict[str, Finite] = {}
     """``"sequence.number"`` of held attempts to when they started."""
-    workers: int = 0
-    idle_workers: int = 0
+    workers: Small = 0
+    idle_workers: Small = 0
     environments: dict[str, dict[str, str]] = {}
-    wait_s: float = 0.0
+    wait_s: Finite = 0.0
 
 
 class HeartbeatResponse(Model, kw_only=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from .common import FailureKind, Location, Model, TaskState
+from .common import FailureKind, Finite, Location, Model, Small, TaskState, Whole
 
 
 class Submission(Model, kw_only=True):
@@ -23,12 +23,12 @@ class Submission(Model, kw_only=True):
     """Every task whose result the arguments refer to; the task waits for them."""
     target: str = "any"
     """Endpoint id or name, pool name, or ``any``."""
-    timeout_s: float | None = None
-    max_attempts: int = 1
+    timeout_s: Finite | None = None
+    max_attempts: Small = 1
     """Started attempts that may fail by themselves before the task does."""
-    max_losses: int = 3
+    max_losses: Small = 3
     """Attempts that may be lost with their worker before the task is."""
-    priority: int = 0
+    priority: Small = 0
     """Higher runs first, within one identity."""
     idempotent: bool = True
     """False: never run again once started; a loss ends the task ``lost``."""
@@ -134,10 +134,10 @@ class TaskQuery(Model, kw_only=True):
     endpoint: str = ""
     group_id: str = ""
     tags: dict[str, str] = {}
-    since: float | None = None
-    until: float | None = None
-    before: int | None = None
-    limit: int = 100
+    since: Finite | None = None
+    until: Finite | None = None
+    before: Whole | None = None
+    limit: Small = 100
 
 
 class TaskPage(Model, kw_only=True):
