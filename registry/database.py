@@ -26,7 +26,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Connection, CursorResult, Engine
 from typing_extensions import Unpack
 
-from faas.errors import ConfigurationError
+from faas.errors import ConfigurationError, InvalidRequest
 
 from .changes import Changes
 
@@ -90,7 +90,7 @@ class Database:
         on_commit: Callable[[Changes], None] | None = None,
         clock: Callable[[], float] | None = None,
     ) -> None:
-        self.url = sa.make_url(url)
+        self.url = _parsed(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.on_commit = on_commit or (lambda changes: None)
         self._clock = (lambda connection: clock()) if clock else self._database_clock
@@ -128,8 +128,11 @@ class Database:
         """Run ``work(transaction, …)``, which only reads, on a consistent snapshot."""
 
         def run() -> T:
-            with self._reader.begin() as connection:
-                return work(Transaction(connection, self._clock), *args, **kwargs)
+            try:
+                with self._reader.begin() as connection:
+                    return work(Transaction(connection, self._clock), *args, **kwargs)
+            except _UNFIT as error:
+                raise _unfit(error) from error
 
         return await asyncio.wrap_future(self._readers.submit(run))
 
@@ -240,10 +243,10 @@ class Database:
 
     def _engines(self) -> tuple[Engine, Engine]:
         if not self.is_sqlite:
-            engine = sa.create_engine(self.url, pool_size=12, max_overflow=4, pool_pre_ping=True, json_serializer=_json)
+            engine = sa.create_engine(self.url, pool_size=12, max_overflow=4, pool_pre_ping=True, **_ENGINE)
             return engine, engine
-        writer = sa.create_engine(self.url, poolclass=sa.pool.StaticPool, json_serializer=_json)
-        reader = sa.create_engine(self.url, pool_size=4, json_serializer=_json)
+        writer = sa.create_engine(self.url, poolclass=sa.pool.StaticPool, **_ENGINE)
+        reader = sa.create_engine(self.url, pool_size=4, **_ENGINE)
         for engine, begin in ((writer, "BEGIN IMMEDIATE"), (reader, "BEGIN")):
             event.listen(engine, "connect", _prepare_sqlite)
             event.listen(engine, "begin", lambda connection, begin=begin: connection.exec_driver_sql(begin))
@@ -284,12 +287,44 @@ class _Work:
             return
         if error is None:
             self.future.set_result(self.result)
+        elif isinstance(error, _UNFIT):
+            self.future.set_exception(_unfit(error))
         else:
             self.future.set_exception(error)
 
 
 def _json(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"))
+
+
+_ENGINE: dict[str, Any] = {"json_serializer": _json, "hide_parameters": True}
+"""For every engine; parameters are people's data and do not belong in error messages, which end in logs."""
+
+_UNFIT = (sa.exc.DataError, OverflowError)
+"""A value the database cannot hold: a NUL character (PostgreSQL), a number that is too large."""
+
+
+def _unfit(error: Exception) -> InvalidRequest:
+    reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
+    return InvalidRequest(
+        f"The database cannot hold a value of this request: {reason}.",
+        fix="Leave out NUL characters and numbers beyond 64 bits.",
+    )
+
+
+def _parsed(url: str) -> sa.URL:
+    try:
+        parsed = sa.make_url(url)
+    except sa.exc.ArgumentError:  # whose message may hold the password
+        parsed = None
+    if parsed is None or parsed.get_backend_name() not in ("sqlite", "postgresql"):
+        raise ConfigurationError(
+            "The database's URL is not understood. Set FAAS_DATABASE_URL to "
+            "postgresql+psycopg://user:password@host/database, or leave it out for SQLite."
+        )
+    if parsed.get_backend_name() == "postgresql":  # this driver, whatever others there are
+        return parsed.set(drivername="postgresql+psycopg")
+    return parsed
 
 
 def _prepare_sqlite(connection: Any, record: Any) -> None:
