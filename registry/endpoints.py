@@ -13,6 +13,7 @@ from faas.errors import Conflict, InvalidRequest, NotFound
 from faas.models import Endpoint, Pool, RegisterEndpoint, RunPolicy
 
 from .database import AnyRow, Transaction
+from .functions import is_uuid
 from .identities import Principal
 from .schema import attempts, classes, endpoints, identities, pools, sessions, tasks
 
@@ -290,10 +291,10 @@ def in_pool(candidate: Site, pool: Pool) -> bool:
 def check_name(name: str, what: str) -> None:
     """Refuse names that cannot be told from ids and keywords, or are no folder names."""
     plain = name.replace("-", "").replace("_", "").replace(".", "").isalnum()
-    if not (0 < len(name) <= 64 and name.isascii() and plain and name[0].isalnum()) or name == "any":
+    if not (0 < len(name) <= 64 and name.isascii() and plain and name[0].isalnum()) or name == "any" or is_uuid(name):
         raise InvalidRequest(
             f"{name!r} is no name for {'an' if what[0] in 'aeiou' else 'a'} {what}.",
-            fix="Use 1 to 64 letters, digits, '-', '_' or '.', starting with a letter or digit; not 'any'.",
+            fix="Use 1 to 64 letters, digits, '-', '_' or '.', starting with a letter or digit; not 'any' or an id.",
             field="name",
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from typing import Any
 
@@ -16,6 +17,7 @@ from .identities import Principal
 from .schema import attempts, functions, identities, tasks
 
 SERIALIZERS = {"st", "sd", "01"}
+_MAX_METADATA_CHARACTERS = 64 * 1024
 
 _LISTED = [column for column in functions.c if column.name not in {"code", "modules"}]
 _CODE_BYTES = (sa.func.length(functions.c.code) + sa.func.length(functions.c.modules)).label("code_bytes")
@@ -38,8 +40,9 @@ def register(transaction: Transaction, principal: Principal, request: RegisterFu
         raise InvalidRequest("The function has no code.", field="code")
     if not request.name or len(request.name) > 200 or not request.name.isprintable():
         raise InvalidRequest("A function's name has 1 to 200 printable characters.", field="name")
-    if _is_uuid(request.name):
+    if is_uuid(request.name):
         raise InvalidRequest("A function's name cannot look like an id.", field="name")
+    _check_metadata(request.metadata)
     size_bytes = len(request.code) + len(request.modules)
     if size_bytes > MAX_CODE_BYTES:
         raise TooLarge(
@@ -69,6 +72,17 @@ def register(transaction: Transaction, principal: Principal, request: RegisterFu
             )
         )
     return show(transaction, principal, function_id)
+
+
+def _check_metadata(metadata: dict[str, Any]) -> None:
+    try:
+        text = json.dumps(metadata, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        text = ""
+    if not 0 < len(text) <= _MAX_METADATA_CHARACTERS:
+        raise InvalidRequest(
+            f"A function's metadata is JSON of at most {_MAX_METADATA_CHARACTERS:,} characters.", field="metadata"
+        )
 
 
 def show(transaction: Transaction, principal: Principal, reference: str) -> Function:
@@ -131,7 +145,7 @@ def code(transaction: Transaction, principal: Principal, function_id: str) -> Fu
 
 def _find(transaction: Transaction, principal: Principal, reference: str) -> AnyRow:
     query = _visible(principal)
-    if _is_uuid(reference):
+    if is_uuid(reference):
         query = query.where(functions.c.function_id == reference)
     else:
         query = query.where(functions.c.name == reference, functions.c.owner_id == principal.identity_id)
@@ -162,7 +176,8 @@ def _unknown(reference: str) -> NotFound:
     )
 
 
-def _is_uuid(text: str) -> bool:
+def is_uuid(text: str) -> bool:
+    """Whether a text is an id rather than a name."""
     try:
         return str(uuid.UUID(text)) == text.lower()
     except ValueError:

@@ -94,7 +94,7 @@ def segments_granted(transaction: Transaction, endpoint_id: str, object_ids: set
     """Of these ids, the segments that this endpoint was granted."""
     wanted = sorted(object_ids)
     query = _standing().where(
-        objects.c.object_id.in_(wanted), objects.c.endpoint_id == endpoint_id, objects.c.kind == "segment"
+        among(objects.c.object_id, wanted), objects.c.endpoint_id == endpoint_id, objects.c.kind == "segment"
     )
     return {
         row.object_id: StoredObject(row.object_id, row.key, row.owner_id, row.size_bytes)

@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from faas.errors import InvalidRequest, NotFound
-from faas.models import Attempt, Group, Location, Task, TaskPage, TaskQuery
+from faas.models import TASK_STATES, Attempt, Group, Location, Task, TaskPage, TaskQuery
 
 from .database import AnyRow, Transaction
 from .identities import Principal
@@ -15,19 +15,27 @@ from .results import unknown_task
 from .schema import attempts, dependencies, endpoints, functions, groups, objects, task_tags, tasks
 
 MAX_PAGE = 1_000
+MAX_TAGS = 32
 
 
 def search(transaction: Transaction, principal: Principal, query: TaskQuery) -> TaskPage:
     """The caller's tasks that match, newest first.
 
     Raises:
-        InvalidRequest: the page size is out of range.
+        InvalidRequest: the page size is out of range, a state unknown, or the tags too many.
     """
     if not 1 <= query.limit <= MAX_PAGE:
         raise InvalidRequest(f"limit must lie within 1 and {MAX_PAGE}.", field="limit")
+    unknown = sorted(set(query.state) - TASK_STATES)
+    if unknown:
+        raise InvalidRequest(
+            f"There is no state {unknown[0]!r}.", fix=f"Use {', '.join(sorted(TASK_STATES))}.", field="state"
+        )
+    if len(query.tags) > MAX_TAGS:
+        raise InvalidRequest(f"A task has at most {MAX_TAGS} tags.", field="tags")
     statement = _tasks(principal).order_by(tasks.c.sequence.desc()).limit(query.limit + 1)
     if query.state:
-        statement = statement.where(tasks.c.state.in_(query.state))
+        statement = statement.where(tasks.c.state.in_(set(query.state)))
     if query.function:
         statement = statement.where(sa.or_(tasks.c.function_id == query.function, functions.c.name == query.function))
     if query.endpoint:
