@@ -138,10 +138,13 @@ def heartbeat(transaction: Transaction, endpoint_id: str, session_id: str, beat:
     return recalled
 
 
-def recalled(transaction: Transaction, session_id: str) -> list[AttemptKey]:
-    """The attempts this session is to stop."""
+def recalled(transaction: Transaction, endpoint_id: str, session_id: str) -> list[AttemptKey]:
+    """The attempts this session of the endpoint is to stop."""
     query = sa.select(attempts.c.sequence, attempts.c.number).where(
-        attempts.c.session_id == session_id, attempts.c.ended_at.is_(None), attempts.c.state == "recalled"
+        attempts.c.session_id == session_id,
+        attempts.c.endpoint_id == endpoint_id,
+        attempts.c.ended_at.is_(None),
+        attempts.c.state == "recalled",
     )
     return [AttemptKey(row.sequence, row.number) for row in transaction.execute(query)]
 

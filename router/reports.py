@@ -61,6 +61,7 @@ class Reports:
         transaction: Transaction, endpoint_id: str, session_id: str, request: ReportRequest, sizes: dict[str, int]
     ) -> tuple[int, list[StoredObject], list[AttemptKey]]:
         dropped = report_registry.report(transaction, endpoint_id, request.outcomes, sizes)
-        owners = report_registry.owners_served(transaction, endpoint_id, request.owners) if request.owners else []
+        wanted = list(dict.fromkeys(request.owners))
+        owners = report_registry.owners_served(transaction, endpoint_id, wanted) if wanted else []
         segments = [objects.create(transaction, owner_id, "segment", endpoint_id=endpoint_id) for owner_id in owners]
-        return dropped, segments, sessions.recalled(transaction, session_id)
+        return dropped, segments, sessions.recalled(transaction, endpoint_id, session_id)
