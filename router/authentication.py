@@ -21,6 +21,7 @@ class Authenticator:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._known: dict[str, tuple[Principal, float]] = {}
+        self._revocations = 0
 
     async def authenticate(self, header: str | None, scopes: Collection[str]) -> Principal:
         """The principal behind a header, if its scope is one of these (admin counts as client).
@@ -50,7 +51,10 @@ class Authenticator:
             fresh = time.monotonic() - remembered_at < _REMEMBER_S
             if fresh and (principal.expires_at is None or time.time() < principal.expires_at):
                 return principal
+        revocations = self._revocations
         principal = await self._database.read(identities.authenticate, secret)
+        if revocations != self._revocations:  # it may have been this one, after it was read
+            return await self._principal(secret)
         if len(self._known) >= _REMEMBER_TOKENS:
             self._known.clear()
         self._known[key] = (principal, time.monotonic())
@@ -58,4 +62,5 @@ class Authenticator:
 
     def forget(self) -> None:
         """Look every token up again: one was revoked."""
+        self._revocations += 1
         self._known.clear()
