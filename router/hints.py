@@ -22,16 +22,15 @@ class Hints:
     def __init__(self, limit_bytes: int = 32 * 1024 * 1024) -> None:
         self._limit_bytes = limit_bytes
         self._used_bytes = 0
-        self._entries: OrderedDict[tuple[str, int], bytes] = OrderedDict()
+        self._entries: OrderedDict[Location, bytes] = OrderedDict()
 
     def put(self, location: Location, data: bytes) -> None:
         """Remember the bytes at a location, if they are all of them."""
         if len(data) != location.length_bytes or len(data) + _OVERHEAD_BYTES > self._limit_bytes:
             return
-        key = (location.object_id, location.offset)
-        if key in self._entries:
+        if location in self._entries:
             return
-        self._entries[key] = data
+        self._entries[location] = data
         self._used_bytes += len(data) + _OVERHEAD_BYTES
         while self._used_bytes > self._limit_bytes:
             _, dropped = self._entries.popitem(last=False)
@@ -39,4 +38,4 @@ class Hints:
 
     def get(self, location: Location) -> bytes | None:
         """The bytes at a location, if they are still remembered."""
-        return self._entries.get((location.object_id, location.offset))
+        return self._entries.get(location)
