@@ -87,7 +87,7 @@ class Dispatch:
         segments = [
             objects.create(transaction, owner_id, "segment", endpoint_id=endpoint_id)
             for owner_id in sorted({task.owner_id for task in granted})
-            for _ in range(_SEGMENTS_IN_STOCK - request.segments.get(owner_id, 0))
+            for _ in range(_SEGMENTS_IN_STOCK - max(0, request.segments.get(owner_id, 0)))
         ]
         parents = results.parents_of(transaction, [task.key.sequence for task in granted if task.depends])
         wanted = {parent.location.object_id for found in parents.values() for parent in found}
