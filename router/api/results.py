@@ -7,6 +7,7 @@ from registry import objects, results
 from router.api.routes import Call, Routes
 from router.dispatch import MAX_WAIT_S
 from router.grants import grant, grant_each
+from router.store.protocol import check_size
 from router.wakeups import group
 
 routes = Routes("results")
@@ -80,6 +81,7 @@ async def task_result(call: Call[None]) -> TaskResult:
 @routes.add("POST", "/objects", "client", "submit", body=CreateObject, answer=Grant)
 async def create_object(call: Call[CreateObject]) -> Grant:
     """Leave to upload one object of this size, arguments for instance; unused ones expire in a day."""
+    check_size(call.body.size_bytes)
     stored = await call.service.database.write(
         objects.create, call.principal.identity_id, "argument", size_bytes=call.body.size_bytes
     )

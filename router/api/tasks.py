@@ -48,7 +48,9 @@ def _decode(raw: list[msgspec.Raw], content_type: str) -> tuple[list[Item], list
         try:
             items.append(Item(index, codec.decode(data, Submission, content_type, at=f"tasks[{index}]")))
         except RequestRefused as refusal:
-            refused.append(Refusal(index=index, status=refusal.status, detail=refusal.detail, field=refusal.field))
+            refused.append(
+                Refusal(index=index, status=refusal.status, detail=refusal.detail, fix=refusal.fix, field=refusal.field)
+            )
     return items, refused
 
 
