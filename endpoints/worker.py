@@ -204,7 +204,6 @@ class ChunkRun:
         header: dict[str, object] = {
             "is": "task",
             "task": index,
-            "id": task.task_id,
             "function": task.function_id,
             "name": _name(task.attempt),
         }
