@@ -176,16 +176,22 @@ def _amounts(group: list[Analysed]) -> str:
     for name in first.spectrum.known:
         fractions = [one.result["groups"][name]["mass_fraction"] for one in group]
         noise = statistics.stdev(fractions) if len(group) > 1 else first.result["groups"][name]["mass_fraction_sigma"]
-        scale, unit, digits = (1e6, " ppm", 0) if max(fractions) < 1e-3 else (1e2, " %", 2)
-        mean = statistics.fmean(fractions)
-        shown.append(f"{name.split()[0]} {scale * mean:.{digits}f}±{scale * noise:.{digits}f}{unit}")
+        shown.append(f"{name.split()[0]} {_amount(statistics.fmean(fractions), noise)}")
     known = {name.split()[0] for name in first.spectrum.known}
     others = dict.fromkeys(
         name.split()[0]
         for name in first.result["groups"]
         if all(one.result["groups"][name]["found"] for one in group) and name.split()[0] not in known
     )
-    return f"{', '.join(shown)}; also {' '.join(others)}" if others else ", ".join(shown)
+    named = " ".join(others) if first.spectrum.copy_number == 0 else f"{len(others)} others"
+    return f"{', '.join(shown)}; also {named}" if others else ", ".join(shown)
+
+
+def _amount(fraction: float, noise: float) -> str:
+    if fraction < 1e-3:
+        return f"{1e6 * fraction:.0f}±{1e6 * noise:.0f} ppm"
+    digits = 2 if fraction > 1e-2 else 3
+    return f"{1e2 * fraction:.{digits}f}±{1e2 * noise:.{digits}f} %"
 
 
 def say_where_results_lie(analysed: list[Analysed], directory: Path, console: Console) -> None:
