@@ -14,6 +14,9 @@ from .endings import End, finish
 from .outcomes import AttemptFacts, Decision, TaskFacts, decide
 from .schema import attempts, tasks
 
+_OUTPUT_CHARACTERS = 16 * 1024
+"""An agent sends the last few kilobytes of a task's output; more is not kept."""
+
 Facts = dict[tuple[int, int], AnyRow]
 """By sequence and number: an attempt's row with what matters of its task."""
 
@@ -184,13 +187,18 @@ def _close(item: Settled, decision: Decision, now: float) -> Row:
         "at": now,
         "seconds": report.run_s if report else None,
         "what": item.kind,
-        "text": item.message or None,
-        "on_host": report.host if report else None,
-        "by_worker": report.worker if report else None,
-        "python": report.python_version if report else None,
-        "out": report.stdout or None if report else None,
-        "err": report.stderr or None if report else None,
+        "text": plain(item.message) or None,
+        "on_host": plain(report.host) if report else None,
+        "by_worker": plain(report.worker) if report else None,
+        "python": plain(report.python_version) if report else None,
+        "out": plain(report.stdout[-_OUTPUT_CHARACTERS:]) or None if report else None,
+        "err": plain(report.stderr[-_OUTPUT_CHARACTERS:]) or None if report else None,
     }
+
+
+def plain(text: str) -> str:
+    """Text that any database holds: what people's programs print may have NUL characters, which PostgreSQL refuses."""
+    return text.replace("\x00", "\N{REPLACEMENT CHARACTER}")
 
 
 def _end(row: AnyRow, item: Settled, decision: Decision, endpoint_id: str) -> End:
@@ -200,7 +208,7 @@ def _end(row: AnyRow, item: Settled, decision: Decision, endpoint_id: str) -> En
         sequence=item.key.sequence,
         group_id=row.group_id,
         state=str(decision.task),
-        message="" if succeeded else decision.message or item.message,
+        message="" if succeeded else decision.message or plain(item.message),
         location=item.location,
         endpoint_id=endpoint_id,
         started_at=item.started_at,
