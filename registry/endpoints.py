@@ -15,7 +15,7 @@ from faas.models import Endpoint, Pool, RegisterEndpoint, RunPolicy
 from .database import AnyRow, Transaction
 from .functions import is_uuid
 from .identities import Principal
-from .schema import attempts, classes, endpoints, identities, pools, sessions, tasks
+from .schema import attempts, classes, endpoints, identities, leases, pools, sessions, tasks
 
 
 @dataclass(frozen=True)
@@ -87,12 +87,16 @@ def delete(transaction: Transaction, principal: Principal, reference: str) -> No
         Conflict: its agent is running.
     """
     site = own(transaction, principal, reference)
-    live = sa.select(sessions.c.host).where(sessions.c.endpoint_id == site.endpoint_id, sessions.c.state == "active")
+    here = sessions.c.endpoint_id == site.endpoint_id
+    live = sa.select(sessions.c.host).where(here, sessions.c.state.in_(["active", "fenced"]))
     running = transaction.execute(live).first()
     if running:
         raise Conflict(
             f"The endpoint {site.name!r} is running on {running.host}.", fix=f"First `faas endpoint stop {site.name}`."
         )
+    mine = sa.select(sessions.c.session_id).where(here)
+    transaction.execute(sa.delete(leases).where(leases.c.session_id.in_(mine)))
+    transaction.execute(sa.delete(sessions).where(here))
     transaction.execute(sa.delete(endpoints).where(endpoints.c.endpoint_id == site.endpoint_id))
 
 
