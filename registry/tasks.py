@@ -92,6 +92,7 @@ def submit(
     _check_uuid(group_id, "group_id")
     _ensure_group(transaction, principal, group_id)
     refused = list(refused)
+    items = _well_formed(items, refused)
     resolver = _Resolver(transaction, principal)
     known = _known_digests(transaction, [item.submission.task_id for item in items])
     parents_known = _known_digests(
@@ -113,7 +114,6 @@ def submit(
                         field="task_id",
                     )
             else:
-                _check(submission)
                 _check_parents(principal, submission, known, parents_known)
                 new.append(_row(transaction, principal, group_id, submission, digest, resolver))
                 known[submission.task_id] = (principal.identity_id, digest)
@@ -250,10 +250,28 @@ def _row(
     }
 
 
+def _well_formed(items: list[Item], refused: list[Refusal]) -> list[Item]:
+    """The items whose texts and numbers may go into statements; the others join the refused."""
+    good = []
+    for item in items:
+        try:
+            _check(item.submission)
+        except InvalidRequest as refusal:
+            refused.append(_refusal(item, refusal))
+        else:
+            good.append(item)
+    return good
+
+
 def _check(submission: Submission) -> None:
     _check_uuid(submission.task_id, "task_id")
     if submission.retry_of:
         _check_uuid(submission.retry_of, "retry_of")
+    for parent in submission.dependencies:
+        _check_uuid(parent, "dependencies")
+    for field in ("function", "target", "argument_object", "objects"):
+        if "\x00" in "".join(getattr(submission, field)):
+            raise InvalidRequest(f"{field} cannot hold a NUL character.", field=field)
     for field, least in (("max_attempts", 1), ("max_losses", 0)):
         if getattr(submission, field) < least:
             raise InvalidRequest(f"{field} must be at least {least}.", field=field)
