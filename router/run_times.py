@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 _WEIGHT = 0.3
+_MAX_FUNCTIONS = 10_000
 
 
 class RunTimes:
@@ -18,3 +19,5 @@ class RunTimes:
                 continue
             known = self.seconds.get(function_id)
             self.seconds[function_id] = seconds if known is None else known + _WEIGHT * (seconds - known)
+        while len(self.seconds) > _MAX_FUNCTIONS:  # those first heard of longest ago
+            del self.seconds[next(iter(self.seconds))]
