@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -97,7 +98,7 @@ class Routes:
                 endpoint,
                 methods=[method],
                 response_model=None,
-                openapi_extra=_documented(body, answer, query or {}, scopes),
+                openapi_extra=_documented(path, body, answer, query or {}, scopes),
             )
             return handler
 
@@ -152,7 +153,7 @@ def problem(refusal: RequestRefused) -> Response:
 
 
 def _documented(
-    body: type[Model] | None, answer: Any, query: dict[str, str], scopes: tuple[Scope, ...]
+    path: str, body: type[Model] | None, answer: Any, query: dict[str, str], scopes: tuple[Scope, ...]
 ) -> dict[str, Any]:
     extra: dict[str, Any] = {
         "responses": {
@@ -162,11 +163,16 @@ def _documented(
     }
     if body is not None:
         extra["requestBody"] = {"required": True, "content": _content(body)}
-    if query:
-        extra["parameters"] = [
-            {"name": name, "in": "query", "required": False, "description": meaning, "schema": {"type": "string"}}
-            for name, meaning in query.items()
-        ]
+    parameters: list[dict[str, Any]] = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in re.findall(r"{(\w+)}", path)
+    ]
+    parameters += [
+        {"name": name, "in": "query", "required": False, "description": meaning, "schema": {"type": "string"}}
+        for name, meaning in query.items()
+    ]
+    if parameters:
+        extra["parameters"] = parameters
     if scopes:
         extra["security"] = [{"bearer": []}]
         extra["x-scopes"] = list(scopes)
