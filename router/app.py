@@ -7,8 +7,9 @@ import errno
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import uvicorn
@@ -17,7 +18,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 
 from faas import __version__, codec
-from faas.errors import ConfigurationError, FaasError, NotFound, RequestRefused
+from faas.errors import ConfigurationError, FaasError, NotFound, RequestRefused, ServiceUnavailable
 from faas.models import Problem
 from router.api import endpoints, functions, identities, results, sessions, tasks
 from router.api.routes import PROBLEM, model_schemas, problem
@@ -52,6 +53,7 @@ def create_app(service: Service) -> FastAPI:
         app.include_router(store_routes(service.store))
     _add_openapi(app, service)
     app.add_exception_handler(HTTPException, _http_problem)
+    app.add_exception_handler(ServiceUnavailable, _unavailable)
     app.add_exception_handler(Exception, _unexpected)
     return app
 
@@ -64,6 +66,7 @@ def serve(settings: ServiceSettings) -> None:
     """
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     os.umask(0o077)  # the registry knows everybody's arguments, and the directory store their results
+    _check_certificate(settings)
     listener = _listen(settings)
     service = Service.assemble(settings)
     asyncio.run(_prepare(service))
@@ -82,11 +85,17 @@ def serve(settings: ServiceSettings) -> None:
 
 
 class _Server(uvicorn.Server):
-    """Lets long polls go as soon as it is told to stop."""
+    """Lets long polls go as soon as it is told to stop; having stopped when told to is success."""
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
         self._service = service
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        with super().capture_signals():
+            yield
+            self._captured_signals.clear()  # else uvicorn raises them again, and the process dies of them
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._service.wakeups.close()
@@ -100,6 +109,19 @@ async def _prepare(service: Service) -> None:
     except BaseException:
         await service.close()
         raise
+
+
+def _check_certificate(settings: ServiceSettings) -> None:
+    if settings.tls_certificate is None or settings.tls_key is None:
+        return
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(settings.tls_certificate, settings.tls_key, password="")  # never asks the terminal
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(
+            f"The certificate {settings.tls_certificate} cannot be used with the key {settings.tls_key}: {error}. "
+            "Give a PEM chain with --tls-cert and its unencrypted key with --tls-key."
+        ) from error
 
 
 def _listen(settings: ServiceSettings) -> socket.socket:
@@ -157,3 +179,9 @@ async def _unexpected(request: Request, error: Exception) -> Response:
     detail = str(error) if isinstance(error, FaasError) else "The service failed; its log says why."
     body = Problem(title="Internal error", status=500, detail=detail, fix="Try again; nothing accepted was lost.")
     return Response(codec.encode(body, codec.JSON), 500, media_type=PROBLEM)
+
+
+async def _unavailable(request: Request, error: Exception) -> Response:
+    log.warning("%s %s: %s", request.method, request.url.path, error)
+    body = Problem(title="Unavailable", status=503, detail=str(error), fix="Try again; nothing accepted was lost.")
+    return Response(codec.encode(body, codec.JSON), 503, {"Retry-After": "1"}, PROBLEM)
