@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from typing import Any
-from uuid import uuid4
 
+from faas.identifiers import new_id
 from faas.models import INLINE_ARGUMENT_BYTES, Submission
 from faas.options import TaskOptions
 from faas.packing import pack_arguments
@@ -71,14 +71,14 @@ class Batch:
         if not isinstance(kwargs, (dict, type(None))) or not all(isinstance(name, str) for name in kwargs or ()):
             raise TypeError("kwargs: expected a dictionary with names as keys.")
         payload, dependencies = pack_arguments(tuple(args or ()), kwargs or {})
-        task_id = str(uuid4())
+        task_id = new_id()
         self.submissions.append(
             Submission(
                 task_id=task_id,
                 function=str(function_id),
                 payload=payload,
                 dependencies=dependencies,
-                **task_options.fields(),
+                **task_options.fields,
             )
         )
         return task_id
@@ -106,5 +106,5 @@ class Batch:
     def sent(self) -> None:
         """Give the tasks new ids: running the same batch again makes new tasks. Until then it is a repeat."""
         for submission in self.submissions:
-            submission.task_id = str(uuid4())
+            submission.task_id = new_id()
             submission.argument_object = ""

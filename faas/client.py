@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import msgspec
 
@@ -15,6 +15,7 @@ from faas import codec
 from faas.batch import Batch
 from faas.catalogue import Catalogue, segment
 from faas.errors import FaasError, RequestRefused, ServiceUnavailable, TaskPending
+from faas.identifiers import new_id
 from faas.link import Link
 from faas.models import (
     INLINE_ARGUMENT_BYTES,
@@ -203,7 +204,7 @@ class Client(Catalogue):
         """
         if not batch:
             raise ValueError("The batch is empty. Add tasks with batch.add(function_id, args=(…)).")
-        batch.task_group_id = group_id = batch.task_group_id or str(uuid4())
+        batch.task_group_id = group_id = batch.task_group_id or new_id()
         for submission in batch.submissions:
             submission.target = str(endpoint_id)
             if len(submission.payload) > INLINE_ARGUMENT_BYTES:
@@ -218,7 +219,7 @@ class Client(Catalogue):
             for function, task_ids in batch.by_function().items()
         }
         answer: dict[str, Any] = {
-            "request_id": str(uuid4()),
+            "request_id": new_id(),
             "task_group_id": group_id,
             "endpoint_id": str(endpoint_id),
             "tasks": tasks,

@@ -22,7 +22,7 @@ from faas.crew import Crew
 from faas.errors import FaasError, NotFound, TooLarge
 from faas.futures import TaskFuture
 from faas.link import Link
-from faas.models import CancelRequest, CancelResponse, Submission, SubmitRequest, SubmitResponse
+from faas.models import INLINE_ARGUMENT_BYTES, CancelRequest, CancelResponse, Submission, SubmitRequest, SubmitResponse
 from faas.outcomes import refusal_error
 from faas.persistence import persist
 from faas.uploads import upload
@@ -60,7 +60,7 @@ class Courier:
         self._patience_s = patience_s
         self._at_end = at_end
         self._process = os.getpid()
-        self._queue: SimpleQueue[Parcel | None] = SimpleQueue()
+        self._queue: SimpleQueue[list[Parcel]] = SimpleQueue()
         self._unsent: dict[str, TaskFuture] = {}
         self._held: dict[str, list[Parcel]] = {}
         """Tasks whose arguments are still on their way up, and the tasks that must not be sent before them."""
@@ -75,43 +75,45 @@ class Courier:
         self.collector = Collector(link, group_id, patience_s, self._end)
         _couriers.add(self)
 
-    def send(self, future: TaskFuture, submission: Submission) -> None:
-        """Queue a task.
+    def admit(self, future: TaskFuture, submission: Submission) -> Parcel | None:
+        """Take a task in charge: it can be cancelled from now on, and is to be given to :meth:`send`.
+
+        Large arguments go up as an object first, in the background; this waits while many are on their way already.
+
+        Returns:
+            What to send; None if that will happen by itself, after the upload.
 
         Raises:
             RuntimeError: after :meth:`close`, or in a forked process.
         """
-        self._admit(future)
-        parcel = Parcel(future, codec.encode(submission), submission.dependencies)
-        if self._held and parcel.dependencies:
-            with self._holding:
-                if self._hold(parcel):
-                    return
-        self._queue.put(parcel)
-
-    def send_large(self, future: TaskFuture, submission: Submission) -> None:
-        """Queue a task whose arguments go up as an object first; waits while many are on their way already.
-
-        Raises:
-            RuntimeError: after :meth:`close`, or in a forked process.
-        """
+        if len(submission.payload) <= INLINE_ARGUMENT_BYTES:
+            self._register(future)
+            return Parcel(future, codec.encode(submission), submission.dependencies)
         self._large.acquire()
         try:
-            self._admit(future)
+            self._register(future)
         except BaseException:
             self._large.release()
             raise
         with self._holding:
             self._held[future.task_id] = []
         self._crew.do(lambda: self._upload(future, submission))
+        return None
 
-    def _admit(self, future: TaskFuture) -> None:
+    def send(self, parcels: list[Parcel]) -> None:
+        """Queue tasks."""
+        if self._held:
+            with self._holding:
+                parcels = [parcel for parcel in parcels if not self._hold(parcel)]
+        self._queue.put(parcels)
+
+    def _register(self, future: TaskFuture) -> None:
         if self._process != os.getpid():
             raise RuntimeError("This Executor was made before the process forked. Make a new one here.")
         self._unsent[future.task_id] = future
         if self._closed:  # asked only now, so that the sending thread cannot have missed this task
             self._unsent.pop(future.task_id, None)
-            self._queue.put(None)
+            self._queue.put([])
             raise RuntimeError("cannot schedule new futures after shutdown")
         self.collector.expect(future)
         if self._sender is None:
@@ -127,10 +129,10 @@ class Courier:
         try:
             if future.task_id in self._unsent:  # else cancelled meanwhile
                 persist(lambda: upload(self._link, submission), self._patience_s, self._abandoned)
-                self._queue.put(Parcel(future, codec.encode(submission), submission.dependencies))
+                self._queue.put([Parcel(future, codec.encode(submission), submission.dependencies)])
         except Exception as error:  # every future must end, whatever went wrong
             self._unsent.pop(future.task_id, None)
-            self._queue.put(None)
+            self._queue.put([])
             self.collector.fail(future, error)
         finally:
             self._large.release()
@@ -150,7 +152,7 @@ class Courier:
         """A task has been queued: those kept back for it follow."""
         for parcel in self._held.pop(task_id, ()):
             if not self._hold(parcel):
-                self._queue.put(parcel)
+                self._queue.put([parcel])
                 self._release(parcel.future.task_id)
 
     # The sending thread
@@ -167,19 +169,16 @@ class Courier:
                 del mine  # not to keep arguments and results alive while waiting
 
     def _gather(self) -> list[Parcel]:
-        """What is queued, up to one request; waits for the first. None in the queue only ends the waiting."""
-        parcel = self._queue.get()
-        parcels: list[Parcel] = []
-        size = 0
-        while parcel is not None:
-            parcels.append(parcel)
-            size += len(parcel.body)
-            if len(parcels) >= REQUEST_TASKS or size >= REQUEST_BYTES:
-                break
+        """What is queued, up to about one request; waits for the first. An empty list only ends the waiting."""
+        parcels = list(self._queue.get())
+        size = sum(len(parcel.body) for parcel in parcels)
+        while parcels and len(parcels) < REQUEST_TASKS and size < REQUEST_BYTES:
             try:
-                parcel = self._queue.get_nowait()
+                more = self._queue.get_nowait()
             except Empty:
                 break
+            parcels += more
+            size += sum(len(parcel.body) for parcel in more)
         return parcels
 
     def _submit(self, parcels: list[Parcel]) -> None:
@@ -253,14 +252,14 @@ class Courier:
         self._closed = True
         if cancel:
             self.cancel_all(self.collector.outstanding())
-        self._queue.put(None)
+        self._queue.put([])
         self.collector.close()
         if wait:
             self.collector.wait()
-            self._queue.put(None)
+            self._queue.put([])
 
     def _end(self) -> None:
-        self._queue.put(None)
+        self._queue.put([])
         self._crew.dismiss()
         if self._at_end is not None:
             self._at_end()

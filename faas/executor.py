@@ -5,17 +5,19 @@ from __future__ import annotations
 import concurrent.futures
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from types import FunctionType, ModuleType
 from typing import Any
-from uuid import uuid4
 
 from faas.client import Client
-from faas.courier import Courier
+from faas.courier import Courier, Parcel
 from faas.futures import TaskFuture
-from faas.models import INLINE_ARGUMENT_BYTES, Submission
+from faas.identifiers import new_id
+from faas.models import Submission
 from faas.options import TaskOptions
 from faas.packing import PackedFunction, pack_arguments, pack_function
+
+_PORTION = 256
 
 
 class Executor(concurrent.futures.Executor):
@@ -51,7 +53,7 @@ class Executor(concurrent.futures.Executor):
     ) -> None:
         self.client = client or Client()
         self.endpoint_id = str(endpoint_id)
-        self.task_group_id = str(task_group_id or uuid4())
+        self.task_group_id = str(task_group_id or new_id())
         self.task_options = task_options or TaskOptions()
         self._modules = (modules,) if isinstance(modules, (str, ModuleType)) else tuple(modules)
         at_end = self.client.close if client is None else None
@@ -124,18 +126,36 @@ class Executor(concurrent.futures.Executor):
         deadline = None if timeout is None else time.monotonic() + timeout
         function_id = self._function_id(fn)
         options = self.task_options
-        futures = [self._call(function_id, args, {}, options) for args in zip(*iterables)]  # noqa: B905
+        # Where all arguments are there already, tasks are queued in growing portions: the first at once, and the
+        # sending thread is not woken for each of the rest. A slow iterator's are queued as they come.
+        largest = _PORTION if all(isinstance(each, Sized) for each in iterables) else 1
+        futures: list[TaskFuture] = []
+        portion: list[Parcel] = []
+        wanted = 1
+        try:
+            for args in zip(*iterables):  # noqa: B905  # the shortest ends it
+                future, parcel = self._prepare(function_id, args, {}, options)
+                futures.append(future)
+                if parcel is not None:
+                    portion.append(parcel)
+                if len(portion) >= wanted:
+                    self._courier.send(portion)
+                    portion = []
+                    wanted = min(2 * wanted, largest)
+        except BaseException:
+            self._courier.cancel_all(futures)
+            raise
+        if portion:
+            self._courier.send(portion)
         return self._results(futures, deadline)
 
     def _results(self, futures: list[TaskFuture], deadline: float | None) -> Iterator[Any]:
         futures.reverse()
         try:
             while futures:
-                # Popped, so that a result is not kept once it was taken.
-                if deadline is None:
-                    yield futures.pop().result()
-                else:
-                    yield futures.pop().result(max(0.0, deadline - time.monotonic()))
+                value = futures[-1].result(None if deadline is None else max(0.0, deadline - time.monotonic()))
+                futures.pop()  # a result is not kept here once it was taken
+                yield value
         finally:
             if futures:
                 self._courier.cancel_all(futures)
@@ -152,8 +172,16 @@ class Executor(concurrent.futures.Executor):
     def _call(
         self, function_id: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: TaskOptions
     ) -> TaskFuture:
+        future, parcel = self._prepare(function_id, args, kwargs, options)
+        if parcel is not None:
+            self._courier.send([parcel])
+        return future
+
+    def _prepare(
+        self, function_id: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: TaskOptions
+    ) -> tuple[TaskFuture, Parcel | None]:
         payload, dependencies = pack_arguments(args, kwargs)
-        task_id = str(uuid4())
+        task_id = new_id()
         future = TaskFuture(task_id, self._courier)
         submission = Submission(
             task_id=task_id,
@@ -161,13 +189,9 @@ class Executor(concurrent.futures.Executor):
             payload=payload,
             dependencies=dependencies,
             target=self.endpoint_id,
-            **options.fields(),
+            **options.fields,
         )
-        if len(payload) > INLINE_ARGUMENT_BYTES:
-            self._courier.send_large(future, submission)
-        else:
-            self._courier.send(future, submission)
-        return future
+        return future, self._courier.admit(future, submission)
 
     def _function_id(self, function: Callable[..., Any]) -> str:
         """Register a function unless that was done already.

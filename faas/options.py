@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 
@@ -46,8 +47,9 @@ class TaskOptions:
         if not all(isinstance(name, str) and isinstance(value, str) for name, value in self.tags.items()):
             raise ValueError("tags: names and values are text.")
 
+    @cached_property
     def fields(self) -> dict[str, Any]:
-        """As fields of :class:`faas.models.Submission`."""
+        """As fields of :class:`faas.models.Submission`; not to be changed."""
         return {
             "timeout_s": self.timeout_s,
             "max_attempts": self.max_attempts,

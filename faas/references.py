@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 Reduced = tuple[Callable[[str, str], "TaskReference"], tuple[str, str]]
 
@@ -60,13 +59,24 @@ def resolve(kind: str, identifier: str) -> TaskReference:
     return TaskReference(identifier)
 
 
-@contextmanager
-def collecting() -> Iterator[list[str]]:
-    """Note the ids of tasks referred to by what this thread pickles meanwhile, repeats included."""
-    before = _collector.found
-    found: list[str] = []
-    _collector.found = found
-    try:
-        yield found
-    finally:
-        _collector.found = before
+class collecting:  # noqa: N801  # used like a function; a class, for it is entered for every single task
+    """Note the ids of tasks referred to by what this thread pickles meanwhile, repeats included.
+
+    Example:
+        >>> import pickle
+        >>> with collecting() as found:
+        ...     _ = pickle.dumps(TaskReference("a"))
+        >>> found
+        ['a']
+    """
+
+    __slots__ = ("_before",)
+
+    def __enter__(self) -> list[str]:
+        self._before = _collector.found
+        found: list[str] = []
+        _collector.found = found
+        return found
+
+    def __exit__(self, *_: object) -> None:
+        _collector.found = self._before
