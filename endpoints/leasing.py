@@ -20,6 +20,8 @@ from faas.models import Demand, LeaseRequest, LeaseResponse
 logger = logging.getLogger(__name__)
 
 _WAIT_S = 20.0
+_PATIENCE_S = 0.25
+"""A request is not taken back before this: the service may be answering it, and would have to again."""
 
 
 class Leaser:
@@ -110,6 +112,7 @@ class Leaser:
     async def _ask(self, request: LeaseRequest) -> LeaseResponse | None:
         """The answer; None if the request did not fit any more and was taken back."""
         asking = asyncio.ensure_future(self._service.lease(request))
+        asked_at = time.monotonic()
         try:
             while True:
                 self._changed.clear()
@@ -119,6 +122,8 @@ class Leaser:
                 if asking.done():
                     return asking.result()
                 if self._outdated(request):
+                    await asyncio.wait({asking}, timeout=asked_at + _PATIENCE_S - time.monotonic())
+                if not asking.done() and self._outdated(request):
                     asking.cancel()
                     await asyncio.wait({asking})
                     # The answer may have come in the same moment.
