@@ -50,8 +50,8 @@ class TestPostgres:
 
 
 @pytest.fixture
-def temporary_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Where temporary folders are made in this test; PostgreSQL's user may pass through it."""
+def temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where temporary folders are made in this test, but for pytest's; PostgreSQL's user may pass through it."""
     folder = Path(tempfile.mkdtemp(prefix="faas-test-"))
     folder.chmod(0o711)
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
@@ -74,6 +74,40 @@ def test_a_service_leaves_neither_processes_nor_files(
     with pytest.raises(RuntimeError, match="a test fails"):
         fail_while_it_runs()
     assert _children() == before
+    assert list(temporary_folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("interruption", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_leaves_neither_processes_nor_files(
+    interruption: signal.Signals, temporary_folder: Path, tmp_path: Path
+) -> None:
+    test = tmp_path / "test_waits.py"
+    test.write_text(
+        "import signal\n\n"
+        "def test_waits(postgres_url: str, moto_server: object, pytestconfig) -> None:\n"
+        "    pytestconfig.pluginmanager.getplugin('capturemanager').suspend_global_capture()\n"
+        "    print('waiting', flush=True)\n"
+        "    signal.pause()\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-p", "tests.services.fixtures", "-p", "no:cacheprovider", str(test)]
+    environment = {**os.environ, "TMPDIR": str(temporary_folder)}
+    run = subprocess.Popen(
+        [*command, "--rootdir", str(tmp_path), "--basetemp", str(tmp_path / "base")],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert run.stdout is not None
+        assert any("waiting" in line for line in run.stdout)
+        started = psutil.Process(run.pid).children(recursive=True)
+        assert started
+        run.send_signal(interruption)
+        run.communicate(timeout=60)
+    finally:
+        run.kill()
+    assert not psutil.wait_procs(started, timeout=0)[1]
     assert list(temporary_folder.iterdir()) == []
 
 

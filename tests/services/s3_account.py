@@ -54,13 +54,17 @@ class S3Account:
         self.client().create_bucket(Bucket=name)
         return name
 
-    def remove_bucket(self, name: str) -> None:
-        """Remove a bucket with all that is in it."""
+    def empty_bucket(self, name: str) -> None:
+        """Delete all that is in a bucket."""
         client = self.client()
         for page in client.get_paginator("list_objects_v2").paginate(Bucket=name):
             for found in page.get("Contents", ()):
                 client.delete_object(Bucket=name, Key=found["Key"])
-        client.delete_bucket(Bucket=name)
+
+    def remove_bucket(self, name: str) -> None:
+        """Remove a bucket with all that is in it."""
+        self.empty_bucket(name)
+        self.client().delete_bucket(Bucket=name)
 
     @contextlib.contextmanager
     def bucket(self) -> Iterator[str]:

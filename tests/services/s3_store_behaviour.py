@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import datetime
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -16,27 +18,41 @@ from tests.services.s3_account import S3Account
 from tests.services.store_behaviour import KEY, StoreBehaviour
 
 
+@contextlib.contextmanager
+def bucket_for_boto3(account: S3Account) -> Iterator[str]:
+    """Create a bucket, and let boto3 find the account in the environment as it does in a service."""
+    with pytest.MonkeyPatch.context() as patch, account.bucket() as name:
+        for variable in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_ENDPOINT_URL_S3", "AWS_CA_BUNDLE"):
+            patch.delenv(variable, raising=False)
+        for variable, value in account.environment.items():
+            patch.setenv(variable, value)
+        yield name
+
+
+@contextlib.contextmanager
+def opened(url: str) -> Iterator[Store]:
+    """Open a store, and close it."""
+    store = open_store(url)
+    try:
+        yield store
+    finally:
+        asyncio.run(store.close())
+
+
 class S3StoreBehaviour(StoreBehaviour):
-    """Inherit as ``Test…`` and define the fixture ``account``."""
+    """Inherit as ``Test…``, beside fixtures ``account``, ``bucket`` and ``shared_store``.
+
+    These three are the module's: it takes boto3 a while to make a client.
+    """
 
     @pytest.fixture
-    def bucket(self, account: S3Account, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-        for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_ENDPOINT_URL_S3", "AWS_CA_BUNDLE"):
-            monkeypatch.delenv(name, raising=False)
-        for name, value in account.environment.items():
-            monkeypatch.setenv(name, value)
-        with account.bucket() as name:
-            yield name
+    async def store(self, shared_store: Store, account: S3Account, bucket: str) -> AsyncIterator[Store]:
+        yield shared_store
+        account.empty_bucket(bucket)
 
     @pytest.fixture
     def base_url(self) -> str:
         return ""
-
-    @pytest.fixture
-    async def store(self, bucket: str) -> AsyncIterator[Store]:
-        store = open_store(f"s3://{bucket}/some/prefix")
-        yield store
-        await store.close()
 
     async def expired(self, store: Store, key: str) -> SignedURL:
         with pytest.MonkeyPatch.context() as patch:

@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from faas.errors import ConfigurationError
-from router.store import open_store
+from router.store import Store, open_store
 from tests.services.moto_server import MotoServer
 from tests.services.s3_account import S3Account
-from tests.services.s3_store_behaviour import S3StoreBehaviour
+from tests.services.s3_store_behaviour import S3StoreBehaviour, bucket_for_boto3, opened
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(scope="module")
+def account(moto_server: MotoServer) -> S3Account:
+    return moto_server.account
+
+
+@pytest.fixture(scope="module")
+def bucket(account: S3Account) -> Iterator[str]:
+    with bucket_for_boto3(account) as name:
+        yield name
+
+
+@pytest.fixture(scope="module")
+def shared_store(bucket: str) -> Iterator[Store]:
+    with opened(f"s3://{bucket}/some/prefix") as store:
+        yield store
 
 
 class TestS3StoreOnMoto(S3StoreBehaviour):
     checks_signatures = False
     stands_races = False
-
-    @pytest.fixture
-    def account(self, moto_server: MotoServer) -> S3Account:
-        return moto_server.account
 
 
 @pytest.mark.parametrize(
