@@ -20,6 +20,8 @@ from .sessions import heard
 
 MAX_LEASE_BYTES = 16 * 1024 * 1024
 """Payload bytes in one answer, roughly; at least one task is always granted."""
+COUNTED = 2_000
+"""Queued tasks of a class are counted this far: as many as a lease holds."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class QueuedClass:
     priority: int
     head: int
     """Sequence of its first task: the smaller, the longer it waits."""
+    queued: int
+    """How many of its tasks are queued, counted up to ``COUNTED``."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,15 @@ def eligible(transaction: Transaction, here: Site) -> list[QueuedClass]:
         .scalar_subquery()
         .label("head")
     )
-    rows = transaction.execute(sa.select(classes, head)).all()
+    some = (
+        sa.select(tasks.c.sequence)
+        .where(tasks.c.class_id == classes.c.class_id, tasks.c.state == "queued")
+        .limit(COUNTED)
+        .correlate(classes)
+        .subquery()
+    )
+    queued = sa.select(sa.func.count()).select_from(some).scalar_subquery().label("queued")
+    rows = transaction.execute(sa.select(classes, head, queued)).all()
     waiting = [row for row in rows if row.head is not None]
     if not waiting:
         return []
@@ -124,7 +136,7 @@ def eligible(transaction: Transaction, here: Site) -> list[QueuedClass]:
             if pool is None or not in_pool(here, pool):
                 continue
         if here.allows(row.owner_id, names.get(row.owner_id, ""), row.function_id):
-            found.append(QueuedClass(row.class_id, row.owner_id, row.function_id, row.priority, row.head))
+            found.append(QueuedClass(row.class_id, row.owner_id, row.function_id, row.priority, row.head, row.queued))
     return found
 
 

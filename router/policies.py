@@ -51,7 +51,7 @@ class FirstFree:
     """Late binding, work-conserving: whoever is free gets the highest priority, then the longest waiting.
 
     Tasks of unknown or long run time go only to workers that are idle now, one each; short ones also
-    in advance, up to ``LOOKAHEAD_S`` of work for each worker.
+    in advance, up to ``LOOKAHEAD_S`` of work for each worker. What one class takes, the next cannot.
     """
 
     def choose(
@@ -63,14 +63,16 @@ class FirstFree:
         room = capacity.max_tasks
         shares = []
         for candidate in sorted(waiting, key=lambda c: (-c.priority, c.head)):
-            seconds = run_s.get(candidate.function_id)
-            if seconds is None or seconds >= LOOKAHEAD_S:
-                count = idle
-            else:
+            seconds = min(run_s.get(candidate.function_id, LOOKAHEAD_S), LOOKAHEAD_S)
+            count = idle
+            if seconds < LOOKAHEAD_S:
                 count = max(idle, int(budget_s / max(seconds, 1e-6)))
-            count = min(count, room)
+            count = min(count, candidate.queued, room)
             if count > 0:
                 shares.append(Share(candidate.class_id, count))
+                idle = max(0, idle - count)
+                budget_s -= count * seconds
+                room -= count
         return shares
 
 
