@@ -18,7 +18,7 @@ from typer.main import get_command
 
 from faas import __version__
 from faas.commands.registered import SUMMARIES, find_commands, load_command, missing_package, stand_in
-from faas.errors import FaasError
+from faas.errors import FaasError, TaskFailed
 
 _COMPLETION = "_FAAS_COMPLETE"
 # BadParameter < UsageError < ClickException: Typer brings Click along, vendored or not, and exports only the first.
@@ -53,6 +53,8 @@ def run(arguments: list[str]) -> int:
         # The reader (`| head`) has gone; without this Python complains when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except TaskFailed as error:
+        return _tell_failure(error)
     except FaasError as error:
         if debug:
             traceback.print_exc()
@@ -121,6 +123,13 @@ def _usage(error: Any) -> str:
     message = str(error.format_message()).replace("\n", " ")
     context = getattr(error, "ctx", None)
     return f"{message.rstrip('.')}. See `{context.command_path} --help`." if context else message
+
+
+def _tell_failure(error: TaskFailed) -> int:
+    """Show the traceback at the site, which is the user's own, and last of all what happened to which task."""
+    if error.remote_traceback.strip() not in ("", error.message.strip()):
+        print(error.remote_traceback.rstrip(), file=sys.stderr)
+    return _say(f"{error.message}{f' (task {error.task_id})' if error.task_id else ''}", 1)
 
 
 def _explain(error: Exception, debug: bool) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shlex
 import signal
@@ -18,7 +19,7 @@ import typer
 from faas.commands.premises import CREDENTIALS
 from faas.commands.supervision import SupervisedProcess
 from faas.credentials import Credentials, read_credentials, write_credentials
-from faas.errors import FaasError
+from faas.errors import FaasError, ServiceUnavailable
 from faas.link import AsyncLink
 from faas.models import Endpoint
 from faas.settings import load_settings
@@ -127,7 +128,9 @@ class Federation:
         await self._endpoint.start()
         endpoint = await self._unless_ended(self._endpoint, self._online(credentials), _ENDPOINT_START_S)
         typer.echo(self._banner(endpoint.workers))
-        await asyncio.gather(self._service.keep_running(), self._endpoint.keep_running())
+        await asyncio.gather(
+            self._service.keep_running(self._healthy), self._endpoint.keep_running(lambda: self._online(credentials))
+        )
 
     async def _healthy(self) -> None:
         """Wait until the service answers."""
@@ -159,9 +162,10 @@ class Federation:
         """Wait until the service sees the endpoint's new process and workers."""
         async with AsyncLink(credentials.url, credentials.token) as link:
             while True:
-                endpoint = await link.request("GET", f"/v1/endpoints/{ENDPOINT}", response=Endpoint)
-                if endpoint.status == "online" and endpoint.pid == self._endpoint.pid and endpoint.workers:
-                    return endpoint
+                with contextlib.suppress(ServiceUnavailable):  # it may just be starting again
+                    endpoint = await link.request("GET", f"/v1/endpoints/{ENDPOINT}", response=Endpoint)
+                    if endpoint.status == "online" and endpoint.pid == self._endpoint.pid and endpoint.workers:
+                        return endpoint
                 await asyncio.sleep(_LOOK_EVERY_S)
 
     async def _unless_ended(self, child: SupervisedProcess, goal: Awaitable[T], patience_s: float) -> T:

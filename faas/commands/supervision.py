@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
@@ -86,8 +86,12 @@ class SupervisedProcess:
             os.close(log)
         self._started_at = time.monotonic()
 
-    async def keep_running(self) -> None:
-        """Start the process again whenever it ends; runs until it is cancelled."""
+    async def keep_running(self, ready: Callable[[], Awaitable[object]]) -> None:
+        """Start the process again whenever it ends; runs until it is cancelled.
+
+        Args:
+            ready: waits until the process, just started, does its work.
+        """
         pause_s = _FIRST_PAUSE_S
         while True:
             ending = await self.ended()
@@ -101,7 +105,18 @@ class SupervisedProcess:
             except OSError as error:  # out of processes, or the disk is full: may pass
                 self._announce(f"{self.name} cannot be started: {error}")
             else:
+                await self._announce_when(ready())
+
+    async def _announce_when(self, ready: Awaitable[object]) -> None:
+        """Say that the process is back, unless it ends before."""
+        back, ended = asyncio.ensure_future(ready), asyncio.ensure_future(self.ended())
+        try:
+            await asyncio.wait([back, ended], return_when=asyncio.FIRST_COMPLETED)
+            if back.done() and not back.exception():  # whatever went wrong will show in how it ends
                 self._announce(f"{self.name} runs again (pid {self.pid})")
+        finally:
+            back.cancel()
+            ended.cancel()
 
     async def ended(self) -> str:
         """Wait for the end of the process, and say what it was."""

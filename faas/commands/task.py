@@ -109,7 +109,15 @@ def show_task(task: TaskId, as_json: AsJson = False) -> None:
         print_table(
             ["attempt", "state", "endpoint", "host", "leased", "ran", "message"],
             (
-                [str(one.number), one.state, one.endpoint, one.host, moment(one.leased_at)[:19], _ran(one), one.message]
+                [
+                    str(one.number),
+                    one.state,
+                    one.endpoint,
+                    one.host,
+                    moment(one.leased_at)[11:19],
+                    _ran(one),
+                    one.message,
+                ]
                 for one in found.attempts
             ),
             whole=2,

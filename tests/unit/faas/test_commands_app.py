@@ -168,7 +168,8 @@ def test_debug_adds_the_traceback(plugin: str, capsys: pytest.CaptureFixture[str
 
 def test_a_failed_task_shows_its_remote_traceback(plugin: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert app.run(["failed"]) == 1
-    assert "  there" in capsys.readouterr().err
+    output = capsys.readouterr().err
+    assert output == "Traceback (most recent call last):\n  there\nfaas: ValueError: no\n"
 
 
 def test_the_unforeseen_is_one_line_and_a_file(plugin: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -47,6 +47,9 @@ async def wrote(path: Path, text: str) -> None:
         await asyncio.sleep(0.01)
 
 
+async def at_once() -> None: ...
+
+
 def run(scenario: Callable[[Lines], Awaitable[None]]) -> None:
     async def main() -> None:
         await scenario(Lines())
@@ -60,7 +63,7 @@ def test_a_child_that_dies_is_started_again(tmp_path: Path, number: signal.Signa
         process = child(tmp_path, WAITS, lines)
         await process.start()
         first = process.pid
-        keeping = asyncio.ensure_future(process.keep_running())
+        keeping = asyncio.ensure_future(process.keep_running(at_once))
         os.kill(first, number)
         await lines.have("runs again")
         assert process.pid != first
@@ -80,7 +83,7 @@ def test_the_last_line_of_a_child_that_fails_is_told_and_pauses_grow(tmp_path: P
     async def scenario(lines: Lines) -> None:
         process = child(tmp_path, FAILS, lines)
         await process.start()
-        keeping = asyncio.ensure_future(process.keep_running())
+        keeping = asyncio.ensure_future(process.keep_running(at_once))
         await lines.have("in 0.5 s")
         keeping.cancel()
         await process.ended()
@@ -146,6 +149,7 @@ def test_a_large_log_is_moved_away(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_children_end_when_their_supervisor_is_killed(tmp_path: Path) -> None:
     supervisor = f"""
 import asyncio, os, sys
+at_once = lambda: asyncio.sleep(0)
 from pathlib import Path
 from faas.commands.supervision import SupervisedProcess
 
@@ -154,7 +158,7 @@ async def main():
     child = SupervisedProcess("child", [sys.executable, "-c", {WAITS!r}], os.environ, log, print)
     await child.start()
     print(child.pid, flush=True)
-    await child.keep_running()
+    await child.keep_running(at_once)
 
 asyncio.run(main())
 """
@@ -163,3 +167,16 @@ asyncio.run(main())
         grandchild = psutil.Process(int(process.stdout.readline()))
         process.kill()
     grandchild.wait(60)
+
+
+def test_a_child_that_ends_before_it_is_ready_is_not_said_to_run(tmp_path: Path) -> None:
+    async def scenario(lines: Lines) -> None:
+        process = child(tmp_path, FAILS, lines)
+        await process.start()
+        keeping = asyncio.ensure_future(process.keep_running(asyncio.Event().wait))
+        await lines.have("in 0.5 s")
+        keeping.cancel()
+        await process.ended()
+        assert not any("runs again" in line for line in lines)
+
+    run(scenario)
