@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ pytest.importorskip("PyMca5", reason="PyMca5 is not installed: pip install 'faas
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "notebooks" / "demo.py"
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
 def left_running(directory: Path) -> list[str]:
@@ -28,7 +30,7 @@ def left_running(directory: Path) -> list[str]:
 
 def run_demo(directory: Path, program: list[str]) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, *program, "--copies", "0", "--directory", str(directory)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280)
+    return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=280)
 
 
 def test_demo_finds_what_is_known_and_says_where_results_lie(tmp_path: Path) -> None:
@@ -64,7 +66,9 @@ def test_demo_fails_loudly_when_a_known_element_is_missing(tmp_path: Path) -> No
 
 def test_an_interrupted_demo_stops_everything(tmp_path: Path) -> None:
     command = [sys.executable, "-u", str(DEMO), "--directory", str(tmp_path / "demo")]
-    demo = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    demo = subprocess.Popen(
+        command, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     try:
         assert demo.stdout is not None
         for line in demo.stdout:
