@@ -34,6 +34,16 @@ class Settled:
     report: Outcome | None = None
 
 
+@dataclass(frozen=True)
+class Applied:
+    """What came of outcomes."""
+
+    dropped: int = 0
+    """How many changed nothing."""
+    objects: frozenset[str] = frozenset()
+    """Objects that tasks now name as the place of their results."""
+
+
 _this_attempt = sa.and_(attempts.c.sequence == sa.bindparam("s"), attempts.c.number == sa.bindparam("n"))
 
 _CLOSE = Bulk(
@@ -68,10 +78,11 @@ _REQUEUE = Bulk(
 )
 
 
-def settle(transaction: Transaction, endpoint_id: str, settled: list[Settled], facts: Facts | None = None) -> int:
-    """Apply outcomes of attempts granted to this endpoint; returns how many changed nothing.
+def settle(transaction: Transaction, endpoint_id: str, settled: list[Settled], facts: Facts | None = None) -> Applied:
+    """Apply outcomes of attempts granted to this endpoint.
 
-    An outcome for an attempt that was never granted to the endpoint changes nothing.
+    An outcome for an attempt that was never granted to the endpoint changes nothing; of several
+    outcomes for one attempt, a success goes first and whatever follows an end changes nothing.
 
     Args:
         transaction: the transaction.
@@ -80,7 +91,7 @@ def settle(transaction: Transaction, endpoint_id: str, settled: list[Settled], f
         facts: what ``load`` returned for these attempts in this transaction, if it was called already.
     """
     if not settled:
-        return 0
+        return Applied()
     if facts is None:
         facts = load(transaction, endpoint_id, [item.key.sequence for item in settled])
     closes: list[Row] = []
@@ -89,14 +100,21 @@ def settle(transaction: Transaction, endpoint_id: str, settled: list[Settled], f
     requeues: list[Row] = []
     ends: list[End] = []
     ended: set[int] = set()
+    begun: set[tuple[int, int]] = set()
+    closed: set[tuple[int, int]] = set()
     dropped = 0
     for item in sorted(settled, key=lambda item: item.outcome != "succeeded"):
-        sequence, number = item.key.sequence, item.key.number
-        row = facts.get((sequence, number))
-        decision = decide(_task(row, ended), _attempt(row), item.outcome, kind=item.kind) if row else None
-        if row is None or decision is None or decision.attempt is None:
+        sequence, number = key = (item.key.sequence, item.key.number)
+        row = facts.get(key)
+        if row is None:
             dropped += 1
             continue
+        attempt = _attempt(row, begun=key in begun, closed=key in closed)
+        decision = decide(_task(row, ended), attempt, item.outcome, kind=item.kind)
+        if decision.attempt is None:
+            dropped += 1
+            continue
+        (begun if decision.attempt == "started" else closed).add(key)
         if decision.attempt == "started":
             starts.append({"s": sequence, "n": number, "began": item.started_at or transaction.now})
         else:
@@ -112,7 +130,7 @@ def settle(transaction: Transaction, endpoint_id: str, settled: list[Settled], f
         statement.run(transaction, rows)
     transaction.changes.work |= bool(requeues)
     finish(transaction, ends)
-    return dropped
+    return Applied(dropped, frozenset(end.location.object_id for end in ends if end.location))
 
 
 def load(transaction: Transaction, endpoint_id: str, sequences: list[int]) -> Facts:
@@ -168,11 +186,12 @@ def _task(row: AnyRow, ended: set[int]) -> TaskFacts:
     )
 
 
-def _attempt(row: AnyRow) -> AttemptFacts:
+def _attempt(row: AnyRow, *, begun: bool, closed: bool) -> AttemptFacts:
+    """The row as the outcomes before this one in the same report leave it."""
     return AttemptFacts(
         number=row.number,
-        live=row.attempt_ended_at is None,
-        started=row.attempt_started_at is not None,
+        live=row.attempt_ended_at is None and not closed,
+        started=row.attempt_started_at is not None or begun,
         recalled=row.attempt_state == "recalled",
     )
 

@@ -98,7 +98,9 @@ class among(FunctionElement[bool]):  # noqa: N801  reads as SQL does, like sa.fu
     name = "among"
 
     def __init__(self, column: sa.ColumnElement[Any], values: Sequence[Any]) -> None:
-        super().__init__(column, sa.bindparam(None, list(values), type_=_Values(column.type), unique=True))
+        # PostgreSQL would cut a longer text to a column's length, and find what it is not
+        element = sa.Text() if isinstance(column.type, sa.String) else column.type
+        super().__init__(column, sa.bindparam(None, list(values), type_=_Values(element), unique=True))
 
 
 @compiles(among, "sqlite")

@@ -244,7 +244,7 @@ class Database:
     def _engines(self) -> tuple[Engine, Engine]:
         if not self.is_sqlite:
             engine = sa.create_engine(self.url, pool_size=12, max_overflow=4, pool_pre_ping=True, **_ENGINE)
-            return engine, engine
+            return engine.execution_options(isolation_level="REPEATABLE READ"), engine
         writer = sa.create_engine(self.url, poolclass=sa.pool.StaticPool, **_ENGINE)
         reader = sa.create_engine(self.url, pool_size=4, **_ENGINE)
         for engine, begin in ((writer, "BEGIN IMMEDIATE"), (reader, "BEGIN")):

@@ -229,7 +229,7 @@ def save_pool(transaction: Transaction, principal: Principal, pool: Pool) -> Poo
     """Create a pool or replace the caller's pool of this name.
 
     Raises:
-        InvalidRequest: a bad name, or a pool that selects nothing.
+        InvalidRequest: a bad name, a pool that selects nothing, or one that lists another pool.
         Conflict: an endpoint of the caller's has this name.
         NotFound: a listed endpoint is unknown.
     """
@@ -239,7 +239,12 @@ def save_pool(transaction: Transaction, principal: Principal, pool: Pool) -> Poo
     known = usable(transaction, principal)
     if any(c.name == pool.name and c.owner_id == principal.identity_id for c in known):
         raise Conflict(f"An endpoint of yours is named {pool.name!r}.", fix="Choose another name.", field="name")
-    members = [resolve_target(transaction, principal, reference).reference for reference in pool.endpoints]
+    members = []
+    for reference in pool.endpoints:
+        member = resolve_target(transaction, principal, reference)
+        if member.kind != "endpoint":
+            raise InvalidRequest(f"{reference!r} is no endpoint.", fix="List endpoints, or labels.", field="endpoints")
+        members.append(member.reference)
     delete_pool(transaction, principal, pool.name, missing_ok=True)
     transaction.execute(
         sa.insert(pools).values(owner_id=principal.identity_id, name=pool.name, endpoints=members, labels=pool.labels)

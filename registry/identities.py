@@ -120,8 +120,10 @@ def request_token(
         raise PermissionDenied(
             f"A {principal.scope} token cannot create a token of scope {scope}.", fix="Ask an administrator."
         )
-    if expires_s is not None and expires_s <= 0:
-        raise InvalidRequest("expires_s must be above 0.", fix="Leave it out for no end.", field="expires_s")
+    if expires_s is not None and not 0 < expires_s < 1e10:
+        raise InvalidRequest(
+            f"expires_s is {expires_s}.", fix="Give seconds above 0, or leave it out.", field="expires_s"
+        )
     identity_id = principal.identity_id
     if identity and identity != principal.identity:
         if not admin:

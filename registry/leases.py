@@ -15,7 +15,7 @@ from .bulk import Bulk, among
 from .database import AnyRow, Transaction
 from .endpoints import Site, in_pool, pool_members, site
 from .identities import list_identities
-from .schema import attempts, classes, leases, tasks
+from .schema import QUEUED, attempts, classes, leases, tasks
 from .sessions import heard
 
 MAX_LEASE_BYTES = 16 * 1024 * 1024
@@ -109,13 +109,13 @@ def eligible(transaction: Transaction, here: Site) -> list[QueuedClass]:
     """The classes with queued tasks that this endpoint may run."""
     head = (
         sa.select(sa.func.min(tasks.c.sequence))
-        .where(tasks.c.class_id == classes.c.class_id, tasks.c.state == "queued")
+        .where(tasks.c.class_id == classes.c.class_id, tasks.c.state == QUEUED)
         .scalar_subquery()
         .label("head")
     )
     some = (
         sa.select(tasks.c.sequence)
-        .where(tasks.c.class_id == classes.c.class_id, tasks.c.state == "queued")
+        .where(tasks.c.class_id == classes.c.class_id, tasks.c.state == QUEUED)
         .limit(COUNTED)
         .correlate(classes)
         .subquery()
@@ -142,7 +142,7 @@ def eligible(transaction: Transaction, here: Site) -> list[QueuedClass]:
 
 def count_queued(transaction: Transaction) -> dict[int, int]:
     """Class ids to how many of their tasks are queued."""
-    query = sa.select(tasks.c.class_id, sa.func.count()).where(tasks.c.state == "queued").group_by(tasks.c.class_id)
+    query = sa.select(tasks.c.class_id, sa.func.count()).where(tasks.c.state == QUEUED).group_by(tasks.c.class_id)
     return {row[0]: row[1] for row in transaction.execute(query)}
 
 
@@ -168,7 +168,7 @@ _GRANT = Bulk(
 
 def _take(transaction: Transaction, class_id: int, count: int, room_bytes: int) -> list[AnyRow]:
     query = (
-        _ENVELOPE.where(tasks.c.class_id == class_id, tasks.c.state == "queued")
+        _ENVELOPE.where(tasks.c.class_id == class_id, tasks.c.state == QUEUED)
         .order_by(tasks.c.sequence)
         .limit(count)
         .with_for_update(skip_locked=True)

@@ -117,8 +117,12 @@ def doom(transaction: Transaction, limit: int) -> list[StoredObject]:
 
     The bytes go next, then ``forget`` drops the rows: a crash in between leaves marked rows to be found again.
     """
-    late = sa.select(objects.c.object_id).where(objects.c.expires_at < transaction.now).limit(limit)
-    transaction.execute(sa.update(objects).where(objects.c.object_id.in_(late)).values(expires_at=_DOOMED))
+    unreferenced = objects.c.expires_at < transaction.now
+    late = sa.select(objects.c.object_id).where(unreferenced).limit(limit)
+    # the condition again: PostgreSQL rechecks only it, not the subquery, for a row that another transaction has kept
+    transaction.execute(
+        sa.update(objects).where(objects.c.object_id.in_(late), unreferenced).values(expires_at=_DOOMED)
+    )
     query = sa.select(objects).where(objects.c.expires_at == _DOOMED)
     return [StoredObject(row.object_id, row.key, row.owner_id) for row in transaction.execute(query)]
 

@@ -82,7 +82,7 @@ def decide(task: TaskFacts, attempt: AttemptFacts, outcome: str, *, kind: str | 
         return Decision("cancelled" if attempt.recalled and outcome == "released" else outcome, None)
     if outcome == "failed":
         return _failed(task, kind)
-    if outcome == "lost":
+    if outcome == "lost" or (attempt.started and not task.idempotent):
         return _lost(task)
     return _again(task, "released" if outcome == "cancelled" else outcome)
 

@@ -51,8 +51,9 @@ def report(transaction: Transaction, endpoint_id: str, outcomes: list[Outcome], 
                 report=outcome,
             )
         )
-    objects.keep(transaction, used)
-    return settle(transaction, endpoint_id, settled, facts)
+    applied = settle(transaction, endpoint_id, settled, facts)
+    objects.keep(transaction, {each: size_bytes for each, size_bytes in used.items() if each in applied.objects})
+    return applied.dropped
 
 
 def owners_served(transaction: Transaction, endpoint_id: str, owners: list[str]) -> list[str]:

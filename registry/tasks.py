@@ -22,6 +22,7 @@ from .identities import Principal
 from .schema import classes, dependencies, groups, objects, task_tags, tasks
 
 _MAX_TAGS = 32
+_MAX_TRIES = 1_000_000
 _PRIORITY_BOUND = 1_000_000
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
@@ -273,8 +274,8 @@ def _check(submission: Submission) -> None:
         if "\x00" in "".join(getattr(submission, field)):
             raise InvalidRequest(f"{field} cannot hold a NUL character.", field=field)
     for field, least in (("max_attempts", 1), ("max_losses", 0)):
-        if getattr(submission, field) < least:
-            raise InvalidRequest(f"{field} must be at least {least}.", field=field)
+        if not least <= getattr(submission, field) <= _MAX_TRIES:
+            raise InvalidRequest(f"{field} must lie within {least} and {_MAX_TRIES:,}.", field=field)
     if submission.timeout_s is not None and not 0 < submission.timeout_s < 1e9:
         raise InvalidRequest(
             f"timeout_s is {submission.timeout_s}.", fix="Give seconds above 0, or leave it out.", field="timeout_s"
