@@ -90,9 +90,7 @@ def test_only_the_first_of_contradicting_outcomes_in_one_report_counts(
     assert (row.state, row.charged, row.losses) == ("queued", int(order[0] == "failed"), 0)
 
 
-def test_the_same_end_twice_in_one_report_ends_a_task_once(
-    federation: Federation, ada: Principal, site: Agent
-) -> None:
+def test_the_same_end_twice_in_one_report_ends_a_task_once(federation: Federation, ada: Principal, site: Agent) -> None:
     group_id = new_id()
     federation.run(ada, 3, group_id=group_id)
     good, bad, lost = site.lease()
@@ -374,9 +372,7 @@ def test_text_from_a_site_may_hold_anything(federation: Federation, ada: Princip
     [task_id] = federation.run(ada)
     [granted] = site.lease()
     odd = "a\x00b\x1b[31m☢"
-    site.report(
-        Outcome(attempt=granted.key, state="failed", message=odd, stdout=odd, stderr=odd, host=odd, worker=odd)
-    )
+    site.report(Outcome(attempt=granted.key, state="failed", message=odd, stdout=odd, stderr=odd, host=odd, worker=odd))
     task = federation.show(ada, task_id)
     assert task.state == "failed"
     assert task.message == task.attempts[0].stdout == "a\ufffdb\x1b[31m☢"
