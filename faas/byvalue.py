@@ -13,6 +13,8 @@ import io
 import pickle
 import sys
 from collections.abc import Iterator
+from enum import Enum, EnumMeta
+from functools import partial
 from pathlib import PurePath
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
@@ -82,6 +84,8 @@ class _ByValue(dill.Pickler):  # type: ignore[misc]  # dill is untyped
                 return self._save_function(obj)
             if kind is ModuleType or isinstance(obj, ModuleType):
                 return self._save_module(obj)
+            if isinstance(obj, EnumMeta) and self.goes_by_value(obj) and len(obj.__bases__) == 1:
+                return self._save_enum(obj)
             if kind is CodeType and obj.co_filename != PurePath(obj.co_filename).name:
                 # Where the file lay is nobody's business, and differs each time for a notebook's cell.
                 obj = obj.replace(co_filename=PurePath(obj.co_filename).name)
@@ -101,6 +105,20 @@ class _ByValue(dill.Pickler):  # type: ignore[misc]  # dill is untyped
                 "It uses the module __main__ itself, which is another one at the site. Pass what it needs as arguments."
             )
         self.save_reduce(importlib.import_module, (module.__name__,), obj=module)
+
+    def _save_enum(self, enumeration: EnumMeta) -> None:
+        """Make an enumeration by calling its base, as in ``Enum("Color", [("RED", 1)])``; dill cannot."""
+        (base,) = enumeration.__bases__
+        known: dict[str, Enum] = dict(enumeration.__members__)
+        members = [(name, member.value) for name, member in known.items()]
+        make = partial(base, module=enumeration.__module__, qualname=enumeration.__qualname__)
+        self._kept.append(make)
+        self.save_reduce(_dill._create_type, (make, enumeration.__name__, members), obj=enumeration)
+        own = vars(enumeration)
+        generated = {*vars(make(enumeration.__name__, members)), *known}
+        for name in own:
+            if name not in generated or (name == "__doc__" and own[name]):
+                self._afterwards(setattr, enumeration, name, own[name])
 
     def _save_function(self, function: FunctionType) -> None:
         """Make the function first, with empty globals and cells; fill those once it is known: it may be in them."""
@@ -206,15 +224,18 @@ class _Loader(dill.Unpickler):  # type: ignore[misc]  # dill is untyped
         return importlib.import_module(name)
 
 
-def _class_from_here(kind: type, name: str, bases: tuple[type, ...], members: dict[str, Any]) -> type:
+def _class_from_here(kind: Any, name: str, *definition: Any) -> Any:
     """The class of this process that was packed by value and came back, so that ``isinstance`` holds."""
-    here: Any = sys.modules.get(str(members.get("__module__", "")))
-    for part in str(members.get("__qualname__", name)).split("."):
+    if isinstance(kind, partial):  # an enumeration; see _save_enum
+        home, names = kind.keywords, {member for member, _ in definition[0]}
+    else:
+        home = names = definition[1]
+    here: Any = sys.modules.get(str(home.get("__module__", home.get("module", ""))))
+    for part in str(home.get("__qualname__", home.get("qualname", name))).split("."):
         here = getattr(here, part, None)
-    if isinstance(here, type) and type(here) is kind and set(members) <= set(vars(here)):
+    if isinstance(here, type) and set(names) <= set(vars(here)):
         return here
-    made: type = _dill._create_type(kind, name, bases, members)
-    return made
+    return _dill._create_type(kind, name, *definition)
 
 
 def loads(data: bytes | memoryview) -> Any:

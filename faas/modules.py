@@ -106,6 +106,8 @@ def pack_modules(modules: Iterable[ModuleType | str]) -> bytes:
 
 def _files(name: str) -> Iterator[tuple[str, Path]]:
     """A top-level module's files, by their place in the archive."""
+    if name in sys.stdlib_module_names:
+        raise SerializationFailed(f"modules: {name!r} is part of Python and need not be sent. Leave it out.")
     try:
         module = importlib.import_module(name)
     except ImportError as error:

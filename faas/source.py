@@ -17,6 +17,7 @@ from faas import byvalue
 from faas.errors import SerializationFailed
 
 _LATE_ANNOTATIONS = "from __future__ import annotations\n"
+_CALLING = ("CALL", "PRECALL", "PUSH_NULL", "KW_NAMES", "CACHE", "NOP", "EXTENDED_ARG")
 _PYTEST_REWROTE = "@pytest_ar"
 
 
@@ -99,7 +100,7 @@ def _same(function: FunctionType, compiled: FunctionType) -> bool:
 
 
 def _same_code(one: CodeType, other: CodeType) -> bool:
-    if one.co_code != other.co_code or one.co_names != other.co_names or one.co_varnames != other.co_varnames:
+    if one.co_varnames != other.co_varnames or _steps(one) != _steps(other):
         return False
     late = __future__.annotations.compiler_flag
     if (one.co_flags | late) != (other.co_flags | late) or len(one.co_consts) != len(other.co_consts):
@@ -108,6 +109,21 @@ def _same_code(one: CodeType, other: CodeType) -> bool:
         _same_code(a, b) if isinstance(a, CodeType) and isinstance(b, CodeType) else (type(a), a) == (type(b), b)
         for a, b in zip(one.co_consts, other.co_consts, strict=True)
     )
+
+
+def _steps(code: CodeType) -> list[tuple[str, object]]:
+    """What code does, without how calls are arranged: ``math.pow(x)`` compiles differently where math is a global."""
+    return [
+        (step.opname.replace("LOAD_METHOD", "LOAD_ATTR"), _operand(step))
+        for step in dis.get_instructions(code)
+        if not step.opname.startswith(_CALLING)
+    ]
+
+
+def _operand(step: dis.Instruction) -> object:
+    if step.opcode in dis.hasjabs or step.opcode in dis.hasjrel or isinstance(step.argval, CodeType):
+        return None  # where to jump depends on how calls are arranged; nested code is compared for itself
+    return step.argval
 
 
 def modules_imported(function: Callable[..., Any]) -> set[str]:
