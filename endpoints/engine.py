@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 _CONTEXT = {"task_executor": {"f": "endpoints.worker.run_chunk", "a": (), "k": {}}}
 _COMMAND_S = 20.0
+_ALIVE_S = 1.0
 _START_S = 60.0
 _SHUTDOWN_S = 15.0
 _WORKERLESS_S = 60.0
@@ -129,15 +130,7 @@ class Engine:
             raise EngineFailed("The engine is not running.")
         if executor.bad_state_is_set:
             raise EngineFailed(f"The engine gave up: {executor.executor_exception}")
-        code = executor.interchange_proc.poll()
-        if code is not None:
-            raise EngineFailed(f"The engine's interchange ended with exit code {code}.")
-        try:
-            managers = await in_thread(
-                lambda: executor.command_client.run("MANAGERS", timeout_s=_COMMAND_S), timeout_s=_COMMAND_S + 5
-            )
-        except Exception as error:
-            raise EngineFailed(f"The engine's interchange does not answer ({type(error).__name__}).") from error
+        managers = await self._managers(executor)
         self.workers = sum(manager["worker_count"] for manager in managers if manager["active"])
         now = time.monotonic()
         if self.workers:
@@ -147,6 +140,26 @@ class Engine:
             raise EngineFailed(f"No worker has shown up for {_WORKERLESS_S:.0f} s.")
         else:
             await self._replace_blocks(now)
+
+    async def _managers(self, executor: Any) -> list[dict[str, Any]]:
+        """Who is connected to the interchange; while it does not answer, see whether it lives."""
+        asking = asyncio.ensure_future(
+            in_thread(lambda: executor.command_client.run("MANAGERS", timeout_s=_COMMAND_S), timeout_s=_COMMAND_S + 5)
+        )
+        try:
+            while not asking.done():
+                code = executor.interchange_proc.poll()
+                if code is not None:
+                    raise EngineFailed(f"The engine's interchange ended with exit code {code}.")
+                await asyncio.wait({asking}, timeout=_ALIVE_S)
+            managers: list[dict[str, Any]] = asking.result()
+            return managers
+        except EngineFailed:
+            raise
+        except Exception as error:
+            raise EngineFailed(f"The engine's interchange does not answer ({type(error).__name__}).") from error
+        finally:
+            asking.cancel()
 
     async def _replace_blocks(self, now: float) -> None:
         status = dict(self._executor.status_facade)

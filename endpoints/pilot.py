@@ -5,17 +5,37 @@ current directory, which may hold anything, off ``sys.path``, and unlike ``PYTHO
 mark on the environment that users' functions see.
 """
 
+import os
 import runpy
+import signal
 import sys
+import threading
+import time
 from pathlib import Path
+
+_LOOK_S = 2.0
 
 
 def main() -> None:
     """Run the module named first on the command line as ``__main__``."""
     # In place of this script's own directory, which would make our modules top-level ones.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    # It writes a process's title over its environment, and with it the mark by which leftovers are found.
+    sys.modules["setproctitle"] = None  # type: ignore[assignment]
     module = sys.argv.pop(1)
+    if module.endswith(".interchange"):
+        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def _end_with(parent: int) -> None:
+    """End the interchange when its agent is gone: its pilots notice, so that no batch job outlives the agent for long.
+
+    Not by PR_SET_PDEATHSIG, which goes by the thread that started this process; that one ends at once.
+    """
+    while os.getppid() == parent:
+        time.sleep(_LOOK_S)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":

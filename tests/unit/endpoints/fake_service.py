@@ -60,6 +60,9 @@ class FakeService:
         self.recalled: set[AttemptKey] = set()
         self.gone: set[str] = set()
         self.down = False
+        self.refuse_token = False
+        self.lose_answers = 0
+        self.refuse_outcomes = 0
         self.conflict = ""
         self.refused_puts = 0
         self.grants_given = 0
@@ -141,6 +144,8 @@ class FakeService:
         self.requests.append((request.method, path))
         if self.down:
             raise httpx.ConnectError("connection refused", request=request)
+        if self.refuse_token:
+            return _problem(401, "The token was revoked.")
         parts = path.strip("/").split("/")
         body = await request.aread()
         try:
@@ -162,6 +167,9 @@ class FakeService:
             self.notify()
             return _model({})
         if parts[3] == "report":
+            if self.refuse_outcomes and codec.decode(body, ReportRequest).outcomes:
+                self.refuse_outcomes -= 1
+                return _problem(400, "outcomes[0].state: Invalid value.")
             return _model(self._report(codec.decode(body, ReportRequest)))
         if parts[2] in self.gone:
             raise PermissionError("The session is over.")
@@ -226,6 +234,9 @@ class FakeService:
         )
         if tasks:
             self.answers[session_id, request.number] = answer
+            if self.lose_answers:
+                self.lose_answers -= 1
+                raise httpx.ReadError("connection reset")
         return answer
 
     def _report(self, request: ReportRequest) -> ReportResponse:

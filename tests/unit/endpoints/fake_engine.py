@@ -1,0 +1,104 @@
+"""An engine without processes: chunks run in threads, as the test says; they can be held back, and lost."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+
+import msgspec
+
+from endpoints.chunk import Chunk, ChunkReport, ChunkTask, TaskReport
+from endpoints.engine import EngineFailed
+from endpoints.journal import Journal
+
+Body = Callable[[Chunk, ChunkTask], TaskReport]
+
+
+class ManagerLost(Exception):
+    """Named as the engine's own."""
+
+
+def echo(chunk: Chunk, task: ChunkTask) -> TaskReport:
+    """Succeed with the arguments as the result."""
+    now = time.time()
+    payload = task.payload or (Path(task.payload_file).read_bytes() if task.payload_file else b"none")
+    return TaskReport(
+        attempt=task.attempt, state="succeeded", result=payload, started_at=now, ended_at=now, run_s=0.0001
+    )
+
+
+class FakeEngine:
+    """See ``endpoints.engine.ChunkEngine``.
+
+    Args:
+        body: what running a task does.
+        workers: that come up.
+    """
+
+    def __init__(self, body: Body = echo, workers: int = 2) -> None:
+        self.workers = 0
+        self.body = body
+        self.chunks: list[Chunk] = []
+        self.open = threading.Event()
+        """Chunks wait for it before they run."""
+        self.open.set()
+        self.starts = 0
+        self.stops = 0
+        self.broken = ""
+        self._workers = workers
+        self._running: set[Future[bytes]] = set()
+
+    async def start(self) -> None:
+        self.starts += 1
+        self.broken = ""
+
+    async def look(self) -> None:
+        if self.broken:
+            raise EngineFailed(self.broken)
+        self.workers = self._workers
+
+    def submit(self, payload: bytes) -> Future[bytes]:
+        chunk = msgspec.msgpack.decode(payload, type=Chunk)
+        self.chunks.append(chunk)
+        future: Future[bytes] = Future()
+        self._running.add(future)
+        threading.Thread(target=self._run, args=(chunk, future), daemon=True).start()
+        return future
+
+    def _run(self, chunk: Chunk, future: Future[bytes]) -> None:
+        self.open.wait(60)
+        journal = Journal(Path(chunk.run_directory) / "journal" / chunk.chunk_id)
+        reports = []
+        try:
+            for task in chunk.tasks:
+                journal.started(task.attempt, time.time(), 2**22 + 1)
+                journal.flush()
+                reports.append(self.body(chunk, task))
+                journal.ended(task.attempt)
+            report = ChunkReport(
+                chunk_id=chunk.chunk_id, host="node", worker="1@node", runner={"python": "3"}, tasks=reports
+            )
+        except Exception as error:
+            journal.close()
+            self._settle(future, error=error)
+        else:
+            journal.close()
+            self._settle(future, msgspec.msgpack.encode(report))
+
+    def _settle(self, future: Future[bytes], result: bytes = b"", error: BaseException | None = None) -> None:
+        self._running.discard(future)
+        if future.done():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+
+    async def stop(self) -> None:
+        self.stops += 1
+        self.workers = 0
+        for future in list(self._running):
+            self._settle(future, error=EngineFailed("The engine was stopped."))
