@@ -230,7 +230,8 @@ class Client(Catalogue):
         return answer
 
     def _submit(self, group_id: str, portion: list[Submission]) -> dict[str, RequestRefused]:
-        request = SubmitRequest(group_id=group_id, tasks=[msgspec.Raw(codec.encode(task)) for task in portion])
+        tasks = [msgspec.structs.replace(task, payload=b"") if task.argument_object else task for task in portion]
+        request = SubmitRequest(group_id=group_id, tasks=[msgspec.Raw(codec.encode(task)) for task in tasks])
         response = self.link.request("POST", "/v1/tasks", request, response=SubmitResponse)
         return {portion[refusal.index].task_id: refusal_error(refusal) for refusal in response.refused}
 

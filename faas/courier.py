@@ -129,6 +129,7 @@ class Courier:
         try:
             if future.task_id in self._unsent:  # else cancelled meanwhile
                 persist(lambda: upload(self._link, submission), self._patience_s, self._abandoned)
+                submission.payload = b""
                 self._queue.put([Parcel(future, codec.encode(submission), submission.dependencies)])
         except Exception as error:  # every future must end, whatever went wrong
             self._unsent.pop(future.task_id, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import warnings
@@ -79,5 +80,6 @@ def write_credentials(path: Path, credentials: Credentials) -> None:
             os.fsync(file.fileno())
         draft.replace(path)
     except OSError as error:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            draft.unlink()
         raise ConfigurationError(f"The credentials file {path} cannot be written: {error.strerror}.") from error

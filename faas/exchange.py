@@ -81,7 +81,7 @@ def check_url(url: str) -> str:
         parsed = httpx.URL(url.strip())
     except httpx.InvalidURL as error:
         raise ConfigurationError(f"The service's URL {url!r} is malformed: {error}. Set FAAS_URL.") from None
-    if parsed.scheme not in ("http", "https") or not parsed.host:
+    if parsed.scheme not in ("http", "https") or not parsed.host or any(map(str.isspace, url.strip())):
         raise ConfigurationError(
             f"The service's URL {url!r} is not an address like https://faas.example.org. Set FAAS_URL."
         )

@@ -9,7 +9,7 @@ from faas.models import CreateObject, Grant, Submission
 
 
 def upload(link: Link, submission: Submission) -> None:
-    """Store a task's packed arguments as an object, and put a reference in their place.
+    """Store a task's packed arguments as an object, and note it in the submission; the payload stays in it too.
 
     Args:
         link: to the service.
@@ -26,4 +26,3 @@ def upload(link: Link, submission: Submission) -> None:
     grant = link.request("POST", "/v1/objects", wanted, response=Grant)
     link.put_object(grant, data)
     submission.argument_object = grant.object_id
-    submission.payload = b""
