@@ -10,6 +10,7 @@ import typer
 
 from faas.commands.federation import Federation
 from faas.commands.premises import check_port, own_url, prepare_directory, sole_user
+from faas.commands.supervision import watch_children_without_threads
 from faas.settings import load_settings
 
 DEFAULT_PORT = 8585
@@ -42,4 +43,5 @@ def up(
     with sole_user(directory):
         check_port(host, port)
         federation = Federation(directory, own_url(host, port, tls=tls_cert is not None), options, workers)
+        watch_children_without_threads()
         asyncio.run(federation.run())
