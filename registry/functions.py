@@ -6,6 +6,7 @@ import json
 import uuid
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
 from faas.errors import InvalidRequest, NotFound, PermissionDenied, TooLarge
@@ -76,8 +77,9 @@ def register(transaction: Transaction, principal: Principal, request: RegisterFu
 
 def _check_metadata(metadata: dict[str, Any]) -> None:
     try:
+        msgspec.msgpack.encode(metadata)  # which ends at 64 bits, where JSON does not
         text = json.dumps(metadata, allow_nan=False)
-    except (TypeError, ValueError, RecursionError):
+    except (TypeError, ValueError, OverflowError, RecursionError):
         text = ""
     if not 0 < len(text) <= _MAX_METADATA_CHARACTERS:
         raise InvalidRequest(
