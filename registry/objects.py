@@ -117,7 +117,7 @@ def doom(transaction: Transaction, limit: int) -> list[StoredObject]:
 
     The bytes go next, then ``forget`` drops the rows: a crash in between leaves marked rows to be found again.
     """
-    unreferenced = objects.c.expires_at < transaction.now
+    unreferenced = sa.and_(objects.c.expires_at > _DOOMED, objects.c.expires_at < transaction.now)
     late = sa.select(objects.c.object_id).where(unreferenced).limit(limit)
     # the condition again: PostgreSQL rechecks only it, not the subquery, for a row that another transaction has kept
     transaction.execute(
