@@ -207,7 +207,7 @@ def _record(transaction: Transaction, endpoint_id: str, session_id: str, number:
     transaction.execute(
         sa.update(tasks)
         .where(among(tasks.c.sequence, [key.sequence for key in keys]))
-        .values(state="leased", attempts=tasks.c.attempts + 1, endpoint_id=endpoint_id)
+        .values(state="leased", attempts=tasks.c.attempts + 1)
     )
     transaction.execute(sa.delete(leases).where(leases.c.session_id == session_id))
     transaction.execute(

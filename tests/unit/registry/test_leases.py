@@ -55,7 +55,6 @@ def test_a_grant_carries_what_the_agent_needs(federation: Federation, ada: Princ
     )
     assert granted.key.number == 1
     assert federation.state(task.task_id) == "leased"
-    assert federation.row(task.task_id).endpoint_id == site.endpoint_id
 
 
 def test_payload_bytes_come_back_as_they_went(federation: Federation, ada: Principal, site: Agent) -> None:
