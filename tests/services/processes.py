@@ -70,6 +70,10 @@ class Process:
         """Tell whether the program has ended by itself, or was stopped."""
         return self._process.poll() is not None
 
+    def wait(self) -> int:
+        """Wait for the program to end; returns its exit code."""
+        return self._process.wait()
+
     def wait_until(self, ready: Callable[[], bool], timeout_s: float = 60.0) -> None:
         """Wait until ``ready`` is true.
 
