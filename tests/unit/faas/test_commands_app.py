@@ -103,7 +103,7 @@ def test_commands_are_found_in_a_checkout_that_is_not_installed(monkeypatch: pyt
     assert found["up"].value == "faas.commands.up:up"
 
 
-@pytest.mark.parametrize("name", sorted(set(registered.SUMMARIES) - {"endpoint"}))
+@pytest.mark.parametrize("name", sorted(registered.SUMMARIES))
 def test_summaries_are_the_first_lines_of_the_commands_own_help(name: str) -> None:
     loaded = registered.load_command(registered.find_commands()[name])
     text = get_command(loaded).help if isinstance(loaded, typer.Typer) else loaded.__doc__
