@@ -283,6 +283,7 @@ async def _patience() -> AsyncIterator[None]:
 async def federation(directory: Path, **settings: Any) -> AsyncIterator[Federation]:
     """Run a service in this process; an error nobody foresaw is raised in the test."""
     service = Service.assemble(ServiceSettings(data_directory=directory, **settings))
+    await service.store.check()
     await write_credentials(service)
     admin = msgspec.json.decode((directory / "admin-credentials.json").read_bytes())["token"]
     app = create_app(service)

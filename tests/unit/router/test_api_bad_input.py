@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
@@ -68,9 +67,13 @@ class Callers:
 
 
 @pytest.fixture
-async def callers(any_service: Federation) -> AsyncIterator[Callers]:
+async def callers(any_service: Federation, monkeypatch: pytest.MonkeyPatch) -> Callers:
+    # Polls are cut short: what is said here is said before the wait, or after it.
+    for name in ("router.dispatch.MAX_WAIT_S", "router.api.results.MAX_WAIT_S"):
+        monkeypatch.setattr(name, 0.0)
+    monkeypatch.setattr("router.api.sessions._MAX_HEARTBEAT_WAIT_S", 0.0)
     ada = await any_service.stranger("ada")
-    yield Callers(any_service, ada, await any_service.agent(ada, "beamline"))
+    return Callers(any_service, ada, await any_service.agent(ada, "beamline"))
 
 
 async def test_every_post_route_is_tried(any_service: Federation) -> None:
@@ -297,12 +300,12 @@ QUERIES = [
 ]
 
 
-@pytest.mark.parametrize("value", ["%00", "nan", "inf", "-1", "1e400", str(2**80), "x", "", "%ff", "%ed%a0%80", "١"])
+@pytest.mark.parametrize(
+    "value", ["%00", "nan", "inf", "-1", "1e400", str(2**80), "x", "", "%ff", "\u0661"]
+)
 async def test_strange_queries(callers: Callers, value: str) -> None:
     for path in ("functions", f"groups/{uuid.uuid4()}/results", f"tasks/{uuid.uuid4()}/result"):
         for query in QUERIES:
-            if query.startswith("wait_s") and value in ("inf", "1e400", str(2**80)):
-                continue  # a good value: as long as possible
             response = await callers.ada.send("GET", f"/v1/{path}?{query.format(value)}")
             if response.status_code != 200:
                 refused(response)
