@@ -11,6 +11,8 @@ import argparse
 import json
 import os
 import platform
+import signal
+import sys
 import tempfile
 import time
 from importlib.metadata import version
@@ -32,7 +34,8 @@ WORKERS = 2
 def main() -> None:
     """Measure and print."""
     arguments = _parser().parse_args()
-    console = Console(stderr=True)
+    console = Console(stderr=True, highlight=False)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # on the way out everything started is stopped
     sizes = [5_000, 20_000]
     with tempfile.TemporaryDirectory(prefix="faas-benchmark-") as directory:
         console.print(f"{OURS}: starting")
@@ -43,6 +46,7 @@ def main() -> None:
         console.print(f"{name}: measuring")
         with PEERS[name](WORKERS) as pool:
             results[name] = measure(pool, calls=arguments.calls, sizes=sizes[:1], repeats=arguments.repeats)
+        _say(results[name], console)
     report = {"machine": _machine(), "workers": WORKERS, "results": results, "ratios": _ratios(results)}
     if arguments.json:
         Path(arguments.json).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
@@ -69,6 +73,7 @@ def _measure_ours(
         console.print(f"{OURS}: measuring")
         federation.call_many(1_000)  # workers and runners come up with the first tasks
         measured = measure(federation, calls=arguments.calls, sizes=sizes, repeats=arguments.repeats)
+        _say(measured, console)
         done = 1_000 + arguments.calls + max(20, arguments.calls // 5) + arguments.repeats * sum(sizes)
         console.print(f"{OURS}: {arguments.tasks:,} tasks in all")
         while done < arguments.tasks:
@@ -81,6 +86,12 @@ def _measure_ours(
     time.sleep(5)  # let it come to rest
     measured["idle_cpu_percent"] = idle_cpu_percent(processes, arguments.idle_s)
     return measured
+
+
+def _say(measured: dict[str, Any], console: Console) -> None:
+    """Tell each system's figures as they come: the whole takes minutes."""
+    rates = ", ".join(f"{int(size):,} at {found['median']:,.0f}/s" for size, found in measured["per_s"].items())
+    console.print(f"  {measured['latency_ms']['p50']:.2f} ms, {rates}")
 
 
 def _ratios(results: dict[str, Any]) -> dict[str, dict[str, float]]:
