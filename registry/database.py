@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 
@@ -313,18 +313,18 @@ def _unfit(error: Exception) -> InvalidRequest:
 
 
 def _parsed(url: str) -> sa.URL:
-    try:
+    """The URL with the one driver that is used for its kind of database, whatever others there are."""
+    parsed = None
+    with suppress(sa.exc.ArgumentError, ValueError):  # whose messages may hold the password
         parsed = sa.make_url(url)
-    except sa.exc.ArgumentError:  # whose message may hold the password
-        parsed = None
-    if parsed is None or parsed.get_backend_name() not in ("sqlite", "postgresql"):
-        raise ConfigurationError(
-            "The database's URL is not understood. Set FAAS_DATABASE_URL to "
-            "postgresql+psycopg://user:password@host/database, or leave it out for SQLite."
-        )
-    if parsed.get_backend_name() == "postgresql":  # this driver, whatever others there are
+    if parsed is not None and parsed.get_backend_name() == "postgresql":
         return parsed.set(drivername="postgresql+psycopg")
-    return parsed
+    if parsed is not None and parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:"):
+        return parsed.set(drivername="sqlite")
+    raise ConfigurationError(
+        "The database's URL is not understood. Set FAAS_DATABASE_URL to postgresql+psycopg://user:password@host/database "
+        "or sqlite:////directory/file, or leave it out for a file in the data directory."
+    )
 
 
 def _prepare_sqlite(connection: Any, record: Any) -> None:
