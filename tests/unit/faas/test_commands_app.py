@@ -59,6 +59,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     (tmp_path / "plugin_without_packages.py").write_text("import a_package_nobody_has.part")
     (tmp_path / "plugin_with_mistake.py").write_text("1 / 0")
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))  # tracebacks go there
     names = ("fine", "refused", "failed", "broken", "interrupted", "signalled", "late", "coded")
     commands = {name: f"plugin_of_tests:{name}" for name in names}
     commands |= {"lacking": "plugin_without_packages:lacking", "mistaken": "plugin_with_mistake:mistaken"}
@@ -173,9 +174,7 @@ def test_a_failed_task_shows_its_remote_traceback(plugin: str, capsys: pytest.Ca
 
 
 def test_the_unforeseen_is_one_line_and_a_file(plugin: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tempfile.tempdir", str(tmp_path))
-        assert app.run(["broken"]) == 1
+    assert app.run(["broken"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("faas: unexpected RuntimeError: first line.")
     (written,) = tmp_path.glob("faas-error-*.txt")
