@@ -322,8 +322,8 @@ def _parsed(url: str) -> sa.URL:
     if parsed is not None and parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:"):
         return parsed.set(drivername="sqlite")
     raise ConfigurationError(
-        "The database's URL is not understood. Set FAAS_DATABASE_URL to "
-        "postgresql+psycopg://user:password@host/database or sqlite:////directory/file, or leave it out for a file in the data directory."
+        "The database's URL is not understood. Set FAAS_DATABASE_URL to postgresql+psycopg://user:password@host/name "
+        "or sqlite:////directory/file, or leave it out for a file in the data directory."
     )
 
 
