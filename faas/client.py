@@ -42,6 +42,8 @@ _POLL_S = 20.0
 _OUTAGE_S = 120.0
 """How long the service may be away while a result is waited for."""
 _AT_ONCE = 8
+_ATTEMPTS = 8
+"""Some ten seconds of trying: a service that is started again is back by then."""
 
 
 class Client(Catalogue):
@@ -76,7 +78,7 @@ class Client(Catalogue):
 
             found = find_credentials(url, token)
             url, token = found.url, found.token
-        self.link = Link(url, token, timeout_s=timeout_s, transport=transport)
+        self.link = Link(url, token, timeout_s=timeout_s, attempts=_ATTEMPTS, transport=transport)
 
     @property
     def url(self) -> str:

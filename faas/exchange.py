@@ -57,13 +57,14 @@ def _pause(state: tenacity.RetryCallState) -> float:
 
 def ended(service_url: str, url: str, last: Again) -> ServiceUnavailable:
     """The error for when the tries have run out."""
+    reason = last.reason.rstrip(".")
     if url.startswith(service_url):
         return ServiceUnavailable(
-            f"No usable answer from the service at {service_url}: {last.reason}. "
+            f"No usable answer from the service at {service_url}: {reason}. "
             "Start it with `faas up`, or set FAAS_URL."
         )
     return ServiceUnavailable(
-        f"No usable answer from the object store at {httpx.URL(url).host}: {last.reason}. "
+        f"No usable answer from the object store at {httpx.URL(url).host}: {reason}. "
         "See that this machine can reach it (firewall, HTTPS_PROXY), and try again."
     )
 
