@@ -233,7 +233,9 @@ def _class_from_here(kind: Any, name: str, *definition: Any) -> Any:
     here: Any = sys.modules.get(str(home.get("__module__", home.get("module", ""))))
     for part in str(home.get("__qualname__", home.get("qualname", name))).split("."):
         here = getattr(here, part, None)
-    if isinstance(here, type) and set(names) <= set(vars(here)):
+    # Python adds names of its own as classes are used, such as __slotnames__ once one was pickled.
+    users = {member for member in names if not member.startswith("__") and member != "_abc_impl"}
+    if isinstance(here, type) and users <= set(vars(here)):
         return here
     return _dill._create_type(kind, name, *definition)
 

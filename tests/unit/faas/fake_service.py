@@ -70,6 +70,7 @@ class FakeService:
         self.object_reads: list[str] = []
         self.expired: set[str] = set()
         self.down = False
+        self.closed = False
         self.lose_answers = 0
         """Submissions to take, but whose answer gets lost."""
         self.largest_batch = 10_000
@@ -92,7 +93,7 @@ class FakeService:
         if self._worker is not None:
             self._worker.join()
         with self.changed:
-            self.down = True
+            self.closed = True
             self.changed.notify_all()
 
     def __enter__(self) -> FakeService:
@@ -227,7 +228,7 @@ class FakeService:
             return [one for one in self.ended[after : after + limit] if self.groups[one.task_id] == group_id]
 
         with self.changed:
-            self.changed.wait_for(lambda: page() or self.down, timeout=wait_s)
+            self.changed.wait_for(lambda: page() or self.down or self.closed, timeout=wait_s)
             results = page()
         cursor = results[-1].cursor if results else after
         segments = {one.location.object_id for one in results if one.location and one.hint is None}

@@ -6,7 +6,7 @@ import contextlib
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from faas import codec
@@ -15,6 +15,7 @@ from faas.models import Function, Submission, SubmitRequest
 
 
 @pytest.mark.parametrize("content_type", codec.CONTENT_TYPES)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     submission=st.builds(
         Submission,
@@ -66,6 +67,7 @@ def test_the_path_into_a_list_begins_with_its_index() -> None:
     assert caught.value.field == "[0].name"
 
 
+@settings(deadline=None)
 @given(st.binary())
 def test_no_bytes_do_worse_than_being_refused(data: bytes) -> None:
     for content_type in codec.CONTENT_TYPES:

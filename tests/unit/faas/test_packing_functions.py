@@ -224,9 +224,11 @@ def test_other_callables_travel_by_value(function: Any, args: tuple[Any, ...], v
 
 
 def test_a_class_of_this_module_comes_back_as_itself() -> None:
-    detector = run_at_a_site(make_detector, 2)
-    assert type(detector) is LargeDetector
-    assert detector == LargeDetector(2)
+    for _ in range(2):
+        detector = run_at_a_site(make_detector, 2)
+        assert type(detector) is LargeDetector
+        assert detector == LargeDetector(2)
+        assert type(run_at_a_site(LargeDetector.doubled, detector)) is Detector
 
 
 def test_an_exception_class_of_this_module_comes_back_as_itself() -> None:

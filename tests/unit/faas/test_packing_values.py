@@ -12,7 +12,7 @@ from typing import Any
 
 import dill
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from faas.errors import SerializationFailed
@@ -62,6 +62,7 @@ class Unpicklable:
         raise RuntimeError("no")
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(plain)
 def test_round_trip(value: Any) -> None:
     packed = pack_value(value)
@@ -70,6 +71,7 @@ def test_round_trip(value: Any) -> None:
     assert unpack_value(memoryview(packed)) == value
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(plain, max_size=3), st.dictionaries(st.text(), plain, max_size=3))
 def test_arguments_round_trip(args: list[Any], kwargs: dict[str, Any]) -> None:
     payload, dependencies = pack_arguments(tuple(args), kwargs)
