@@ -60,8 +60,7 @@ def ended(service_url: str, url: str, last: Again) -> ServiceUnavailable:
     reason = last.reason.rstrip(".")
     if url.startswith(service_url):
         return ServiceUnavailable(
-            f"No usable answer from the service at {service_url}: {reason}. "
-            "Start it with `faas up`, or set FAAS_URL."
+            f"No usable answer from the service at {service_url}: {reason}. Start it with `faas up`, or set FAAS_URL."
         )
     return ServiceUnavailable(
         f"No usable answer from the object store at {httpx.URL(url).host}: {reason}. "
