@@ -90,12 +90,16 @@ def own(transaction: Transaction, principal: Principal, object_id: str) -> Store
     return found
 
 
-def segments_granted(transaction: Transaction, endpoint_id: str, object_ids: set[str]) -> dict[str, StoredObject]:
-    """Of these ids, the segments that this endpoint was granted."""
+def segments_granted(
+    transaction: Transaction, endpoint_id: str, object_ids: set[str], *, hold: bool = False
+) -> dict[str, StoredObject]:
+    """Of these ids, the segments that this endpoint was granted; ``hold`` keeps ``doom`` off them until the commit."""
     wanted = sorted(object_ids)
     query = _standing().where(
         among(objects.c.object_id, wanted), objects.c.endpoint_id == endpoint_id, objects.c.kind == "segment"
     )
+    if hold:
+        query = query.order_by(objects.c.object_id).with_for_update()
     return {
         row.object_id: StoredObject(row.object_id, row.key, row.owner_id, row.size_bytes)
         for row in transaction.execute(query)

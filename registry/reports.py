@@ -12,12 +12,11 @@ from .identities import list_identities
 
 
 def named_segments(
-    transaction: Transaction, endpoint_id: str, outcomes: list[Outcome]
+    transaction: Transaction, endpoint_id: str, outcomes: list[Outcome], *, hold: bool = False
 ) -> dict[str, objects.StoredObject]:
-    """The segments a report points into that this endpoint was granted."""
-    return objects.segments_granted(
-        transaction, endpoint_id, {o.location.object_id for o in outcomes if o.location is not None}
-    )
+    """The segments a report points into that this endpoint was granted; ``hold`` as in ``segments_granted``."""
+    named = {o.location.object_id for o in outcomes if o.location is not None}
+    return objects.segments_granted(transaction, endpoint_id, named, hold=hold)
 
 
 def report(transaction: Transaction, endpoint_id: str, outcomes: list[Outcome], sizes: dict[str, int]) -> int:
@@ -29,7 +28,7 @@ def report(transaction: Transaction, endpoint_id: str, outcomes: list[Outcome], 
         outcomes: what became of attempts of this endpoint, in any session.
         sizes: the stored size of each segment of this endpoint that was found in the store.
     """
-    granted = named_segments(transaction, endpoint_id, outcomes)
+    granted = named_segments(transaction, endpoint_id, outcomes, hold=True)
     facts = load(transaction, endpoint_id, [outcome.attempt.sequence for outcome in outcomes])
     settled = []
     used: dict[str, int] = {}
