@@ -78,6 +78,8 @@ class Agent:
         self._stopping = asyncio.Event()
         self._forced = asyncio.Event()
         self._state: SessionState | None = None
+        self._nonce = ""
+        self._working = False
 
     def stop(self) -> None:
         """Stop in order; called again, at once."""
@@ -113,9 +115,8 @@ class Agent:
         work = asyncio.ensure_future(self._sessions(service))
         stopping = asyncio.ensure_future(self._stopping.wait())
         try:
-            # Until a session is open there is nothing to stop in order.
             await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if not work.done() and self._state is None:
+            if not work.done() and not self._working:  # nothing runs that could be stopped in order
                 work.cancel()
                 await asyncio.wait({work})
             return EXIT_STOPPED if work.cancelled() else await work
@@ -126,20 +127,27 @@ class Agent:
 
     async def _sessions(self, service: Service) -> int:
         """Session after session: a new one whenever the service has given up on the last."""
-        replaces = await self._clean_up(service)
-        while True:
+        old = SessionState.load(self._places.state)
+        replaces = await self._clean_up(service, old)
+        while not self._stopping.is_set():
             try:
                 opened = await self._open(service, replaces)
             except Conflict as error:
                 logger.error("%s", error)
+                if old is None:
+                    self._places.state.unlink(missing_ok=True)
+                else:
+                    old.save(self._places.state)  # the other agent's, which is still right
                 return EXIT_HELD_ELSEWHERE
-            replaces = ""
+            if old is not None and not old.on_this_host:
+                clear_run_directory(self._places, Spool(self._places.spool))
+            replaces, old = "", None
             if await self._session(service, opened):
-                return EXIT_STOPPED
+                break
+        return EXIT_STOPPED
 
-    async def _clean_up(self, service: Service) -> str:
+    async def _clean_up(self, service: Service, old: SessionState | None) -> str:
         """Settle what the last agent here left behind; returns the session to replace, if any."""
-        old = SessionState.load(self._places.state)
         spool = Spool(self._places.spool)
         if old is None:
             clear_run_directory(self._places, spool)
@@ -150,8 +158,7 @@ class Agent:
                 f" Stop it first: faas endpoint stop {self._places.name}"
             )
         if not old.on_this_host:
-            # Its agent may be alive there; only the service can tell. Its spool is on disk all the same.
-            clear_run_directory(self._places, spool)
+            # Its agent may be alive there and use these files; only the service can tell.
             return ""
         await asyncio.to_thread(stop_leftovers, old)
         if not old.session_id:
@@ -182,8 +189,6 @@ class Agent:
             await service.close_session(session_id)
         except RequestRefused as error:
             logger.debug("the old session was over already: %s", error)
-
-    _nonce = ""
 
     async def _open(self, service: Service, replaces: str) -> SessionOpened:
         state = SessionState.new(self._nonce)
@@ -235,6 +240,7 @@ class Agent:
             self._run_times,
             self._workers_changed,
         )
+        self._working = True
         site.reporter.add_leftovers()
         working = asyncio.ensure_future(site.run())
         stopping = asyncio.ensure_future(self._stopping.wait())
@@ -251,6 +257,7 @@ class Agent:
             stopping.cancel()
             await site.stop_engine()
             await site.abandon()
+            self._working = False
         return False
 
     async def _finish(self, service: Service, site: Site) -> None:

@@ -90,7 +90,7 @@ class Configuration(_Section):
     engine: dict[str, Any] = {}
     """Settings of the engine, passed on as they are."""
     encrypted: bool | None = None
-    """Encrypt what the engine and its workers say to each other; None leaves it to the profile."""
+    """Encrypt what the engine and its workers say to each other; None for what the profile holds right: yes."""
     stop_grace_s: float = Field(default=5.0, ge=0, le=86_400)
     """How long running tasks may go on after the agent was told to stop."""
     leasing: Leasing = Leasing()

@@ -220,7 +220,11 @@ class Handout:
         except BaseException as error:  # whatever it is, the attempts must be accounted for
             self._account(chunk, error, read_journal(journal))
         else:
-            self._take_apart(chunk, report)
+            try:
+                self._take_apart(chunk, report)
+            except Exception:
+                logger.exception("a chunk's report could not be taken in; its tasks go back to the service")
+                self._ledger.settled(held.task.attempt for held in chunk.tasks)
         journal.unlink(missing_ok=True)
         self.pump()
         self._room()

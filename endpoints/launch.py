@@ -117,7 +117,12 @@ def stop_agent(places: Places, *, force: bool, waiting: Callable[[int], None] = 
     Raises:
         FaasError: it runs on another host, or does not end.
     """
-    grace_s = Configuration.load(places).stop_grace_s
+    try:
+        grace_s = Configuration.load(places).stop_grace_s
+    except ConfigurationError:
+        if not places.directory.is_dir():
+            raise
+        grace_s = 0.0  # spoilt since it was started; no reason to let it run
     state = SessionState.load(places.state)
     if state is None:
         return f"Endpoint {places.name} is not running."

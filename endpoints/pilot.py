@@ -13,6 +13,14 @@ import threading
 import time
 from pathlib import Path
 
+_NOT_NEEDED = (
+    # Writes the process's title over its environment, and with it the mark by which leftovers are found.
+    "setproctitle",
+    # Parsl imports these for other executors, providers and its monitoring if it can: half of a start, half the memory.
+    "boto3",
+    "globus_compute_sdk",
+    "sqlalchemy",
+)
 _LOOK_S = 2.0
 
 
@@ -20,8 +28,8 @@ def main() -> None:
     """Run the module named first on the command line as ``__main__``."""
     # In place of this script's own directory, which would make our modules top-level ones.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
-    # It writes a process's title over its environment, and with it the mark by which leftovers are found.
-    sys.modules["setproctitle"] = None  # type: ignore[assignment]
+    for name in _NOT_NEEDED:
+        sys.modules[name] = None  # type: ignore[assignment]
     module = sys.argv.pop(1)
     if module.endswith(".interchange"):
         threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()

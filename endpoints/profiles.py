@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
@@ -60,13 +61,27 @@ def launch_command(module: str) -> list[str]:
     return [sys.executable, str(Path(__file__).with_name("pilot.py")), module]
 
 
+@contextmanager
+def absent(*names: str) -> Iterator[None]:
+    """Let imports go without packages that are optional to Parsl: its monitoring and cloud providers are not used."""
+    hidden = [name for name in names if name not in sys.modules]
+    for name in hidden:
+        sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
+
+
 @profile("local")
 def local(configuration: Configuration, directory: Path) -> Any:
     """Workers on the agent's own host, one block of them."""
     # Imported here: a second of work and 80 MB that the command line can do without.
-    from globus_compute_endpoint.engines.globus_compute import GlobusComputeEngine
-    from parsl.logconfigs.file import FileLogging
-    from parsl.providers import LocalProvider
+    with absent("boto3", "sqlalchemy"):
+        from globus_compute_endpoint.engines.globus_compute import GlobusComputeEngine
+        from parsl.logconfigs.file import FileLogging
+        from parsl.providers import LocalProvider
 
     class PromptLocalProvider(LocalProvider):
         """Looks after its block every few seconds; it is a signal 0 and a small file."""
@@ -80,7 +95,9 @@ def local(configuration: Configuration, directory: Path) -> Any:
         "max_workers_per_node": configuration.workers,
         # More workers than cores is the owner's choice to make.
         "cores_per_worker": 1e-6,
-        "encrypted": bool(configuration.encrypted),
+        # The engine's messages are pickles: on a host with other accounts, whoever may write to its port could run
+        # code as this one. It costs a few microseconds a task.
+        "encrypted": configuration.encrypted is not False,
         "heartbeat_period": _HEARTBEAT_S,
         "heartbeat_threshold": _HEARTBEAT_THRESHOLD_S,
         "poll_period": _POLL_PERIOD_MS,

@@ -580,3 +580,52 @@ async def test_the_nonce_is_on_disk_before_the_session_opens(
     assert state.session_id == ""
     agent.stop()
     assert await asyncio.wait_for(run, 30) == 0
+
+
+async def test_the_files_of_an_agent_on_another_host_are_left_alone(
+    service: FakeService, engine: FakeEngine, tmp_path: Path
+) -> None:
+    places = places_in(tmp_path)
+    places.prepare()
+    state = SessionState.new()
+    state.host, state.session_id = "elsewhere", "its session"
+    state.save(places.state)
+    journal = places.run / "journal" / "its-chunk"
+    journal.write_text("started 1.1 1.0 1\n")
+    service.conflict = "The endpoint 'lab' already runs on host elsewhere (pid 7)."
+    assert await make_agent(service, engine, tmp_path).run() == 3
+    assert journal.exists()
+    assert SessionState.load(places.state) == state
+    assert service.opened[0].replaces == ""
+
+
+async def test_stop_is_heard_while_a_new_session_cannot_be_opened(
+    service: FakeService, engine: FakeEngine, tmp_path: Path
+) -> None:
+    agent = make_agent(service, engine, tmp_path)
+    run = asyncio.ensure_future(agent.run())
+    await service.until(lambda: service.beats)
+    service.gone.add("session-1")
+    service.down = True
+    service.notify()
+    await service.until(lambda: ("POST", "/v1/sessions/session-1/heartbeat") in service.requests)
+    agent.stop()
+    assert await asyncio.wait_for(run, 60) == 0
+
+
+async def test_a_report_that_cannot_be_taken_in_does_not_keep_its_tasks(
+    service: FakeService, engine: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from endpoints.handout import Handout
+
+    def broken(self: Handout, *_: object) -> None:
+        raise RuntimeError("a defect")
+
+    async with running(service, engine, tmp_path):
+        await service.until(lambda: service.beats)
+        monkeypatch.setattr(Handout, "_take_apart", broken)
+        attempt = service.add(CODE)
+        service.notify()
+        await service.until(lambda: any(attempt in beat.held for beat in service.beats) or engine.chunks)
+        await service.until(lambda: service.leases and service.beats[-1].lease_number == 1)
+        await service.until(lambda: attempt not in service.beats[-1].held)
