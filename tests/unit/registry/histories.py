@@ -7,7 +7,6 @@ step the tables are compared with what the invariants allow.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -21,55 +20,10 @@ from registry import results, schema
 from registry.database import AnyRow, Transaction
 from registry.leases import Granted
 from tests.unit.registry.federation import LEASE_TIMEOUT_S, Agent, Federation, new_id
+from tests.unit.registry.model import Job, Seat, Try
 
-Key = tuple[int, int]
 SITES = ("north", "south")
 ENDS = ["succeeded", "succeeded", "failed", "released", "lost"]
-
-
-@dataclass
-class Try:
-    """An attempt, as its agent knows it."""
-
-    granted: Granted
-    site: str
-    session: str
-    lease_number: int
-    started: bool = False
-    over: bool = False
-    """The service has counted its end."""
-
-    @property
-    def key(self) -> Key:
-        return self.granted.key.sequence, self.granted.key.number
-
-
-@dataclass
-class Job:
-    """A task, as the person who submitted it sees it."""
-
-    task_id: str
-    group_id: str
-    idempotent: bool
-    max_attempts: int
-    max_losses: int
-    parents: list[str]
-    charged: int = 0
-    losses: int = 0
-    end: str = ""
-    tries: list[Try] = field(default_factory=list)
-    last: AnyRow | None = None
-    """Its row when it had ended."""
-
-
-@dataclass
-class Seat:
-    """An endpoint: the session of its agent, and what that agent holds and has not said yet."""
-
-    agent: Agent
-    alive: bool = True
-    heard_at: float = 0.0
-    held: list[Try] = field(default_factory=list)
 
 
 class Registry(RuleBasedStateMachine):
@@ -148,12 +102,12 @@ class Registry(RuleBasedStateMachine):
 
     # People
 
-    @initialize(parents=st.integers(1, 3), children=st.integers(0, 2))
-    def begin(self, parents: int, children: int) -> None:
+    @initialize(parents=st.integers(1, 3), children=st.integers(0, 2), losses=st.integers(0, 1))
+    def begin(self, parents: int, children: int, losses: int) -> None:
         """A few tasks of every kind, so that short histories have something to do."""
         group = self.groups[0]
-        first = self.federation.run(self.ada, parents, function=self.function, group_id=group, max_attempts=2)
-        self.know(first, group, max_attempts=2)
+        first = self.federation.run(self.ada, parents, function=self.function, group_id=group, max_losses=losses)
+        self.know(first, group, max_losses=losses)
         once = self.federation.run(self.ada, 2, function=self.function, group_id=group, idempotent=False)
         self.know(once, group, idempotent=False)
         after = [first[0], once[0]]
@@ -268,13 +222,16 @@ class Registry(RuleBasedStateMachine):
                 if mine and attempt not in kept and not attempt.over:
                     self.counted(attempt, "lost" if attempt.started else "released")
 
-    @rule(name=st.sampled_from(SITES), outcomes=st.lists(st.sampled_from(ENDS), min_size=1, max_size=4))
-    def work(self, name: str, outcomes: list[Any]) -> None:
+    @rule(
+        name=st.sampled_from(SITES),
+        ends=st.lists(st.tuples(st.booleans(), st.sampled_from(ENDS)), min_size=1, max_size=4),
+    )
+    def work(self, name: str, ends: list[tuple[bool, Any]]) -> None:
         """What agents mostly do: lease, start and report."""
-        self.lease(name, len(outcomes), False)
+        self.lease(name, len(ends), False)
         seat = self.seats[name]
-        for attempt, outcome in zip(seat.held[-len(outcomes) :], outcomes, strict=False):
-            if outcome == "failed":
+        for attempt, (started, outcome) in zip(seat.held[-len(ends) :], ends, strict=False):
+            if started:
                 self.said(seat, [attempt], "started")
             self.said(seat, [attempt], outcome)
 
