@@ -190,7 +190,7 @@ async def test_a_failing_database_does_not_tell_what_people_sent(
     service: Federation, ada: Caller, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(functions, "content_id", lambda *_: None)  # which no primary key can be
-    body = {"name": "f", "serializer": "st", "code": b"st\nf:password = 'hunter2'"}
+    body = {"name": "f", "serializer": "st", "code": b"st", "description": "hunter2"}
     problem = await send_and_fail(service, ada, "POST", "/v1/functions", body)
     assert problem.status == 500
     assert "NOT NULL" in caplog.text
