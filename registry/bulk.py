@@ -102,6 +102,10 @@ class among(FunctionElement[bool]):  # noqa: N801  reads as SQL does, like sa.fu
         element = sa.Text() if isinstance(column.type, sa.String) else column.type
         super().__init__(column, sa.bindparam(None, list(values), type_=_Values(element), unique=True))
 
+    def self_group(self, against: Any = None) -> Any:
+        """Stand in WHERE as it is: written as ``… = 1``, SQLite would scan the table instead of its index."""
+        return self
+
 
 @compiles(among, "sqlite")
 def _among_sqlite(element: among, compiler: Any, **options: Any) -> str:
