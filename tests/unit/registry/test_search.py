@@ -63,8 +63,8 @@ def test_by_function(federation: Federation, ada: Principal) -> None:
 def test_by_endpoint(federation: Federation, ada: Principal, site: Agent) -> None:
     other = federation.agent(ada, "other")
     here, there, nowhere = federation.run(ada, 3)
-    site.lease(1)
-    other.lease(1)
+    site.start(*site.lease(1))
+    other.succeed(*other.lease(1))
     assert _found(federation, ada, endpoint="site") == [here]
     assert _found(federation, ada, endpoint=other.endpoint_id) == [there]
     assert nowhere not in _found(federation, ada, endpoint="other")

@@ -31,7 +31,7 @@ def empty_federations(registry_url: str, tmp_path: Path) -> Callable[[], Federat
 
 
 def test_no_history_breaks_the_invariants(empty_federations: Callable[[], Federation], registry_url: str) -> None:
-    histories = 60 if registry_url.startswith("sqlite") else 20
+    histories = 25 if registry_url.startswith("sqlite") else 8
     machine = type("Histories", (Registry,), {"make": staticmethod(empty_federations)})
     run_state_machine_as_test(
         machine,
