@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -238,6 +239,15 @@ class Federation:
         return agent
 
 
+@dataclass
+class Callers:
+    """Somebody of every scope."""
+
+    service: Federation
+    ada: Caller
+    agent: Agent
+
+
 def task(function: str, **fields: Any) -> Submission:
     """A submission with a new id."""
     return Submission(task_id=str(uuid.uuid4()), function=function, **fields)
@@ -292,6 +302,17 @@ async def federation(directory: Path, **settings: Any) -> AsyncIterator[Federati
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service", timeout=60) as http,
     ):
         yield Federation(app, service, http, admin)
+
+
+async def submit(caller: Caller, function_id: str, count: int = 1, **fields: Any) -> tuple[str, list[str]]:
+    """Submit tasks alike, but for their payload; returns their group's and their own ids."""
+    tasks = [task(function_id, payload=b"%d" % number, **fields) for number in range(count)]
+    return (await caller.submit(*tasks)).group_id, [each.task_id for each in tasks]
+
+
+def as_json(value: Any) -> bytes:
+    """Any value as JSON, with NaN and lone surrogates, which nobody forbids a client to send."""
+    return json.dumps(value).encode()
 
 
 def json_of(model: Model) -> bytes:

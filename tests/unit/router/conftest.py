@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.router.callers import Agent, Caller, Federation, federation
+from tests.unit.router.callers import Agent, Caller, Callers, Federation, federation
 
 
 @pytest.fixture(scope="module")
@@ -56,16 +56,32 @@ async def any_service(
 @pytest.fixture
 async def ada(service: Federation) -> Caller:
     """Somebody with functions and endpoints."""
-    return await service.person("ada")
+    return await service.stranger("ada")
 
 
 @pytest.fixture
 async def bob(service: Federation) -> Caller:
     """Somebody else."""
-    return await service.person("bob")
+    return await service.stranger("bob")
 
 
 @pytest.fixture
 async def agent(service: Federation, ada: Caller) -> Agent:
     """The agent of ada's endpoint, with a session."""
     return await service.agent(ada, "beamline")
+
+
+@pytest.fixture
+async def other_agent(service: Federation, ada: Caller) -> Agent:
+    """The agent of another endpoint of ada's, which has a GPU."""
+    return await service.agent(ada, "cluster", labels={"gpu": "yes"})
+
+
+@pytest.fixture
+async def callers(any_service: Federation, monkeypatch: pytest.MonkeyPatch) -> Callers:
+    """Somebody of every scope, on both databases, whose polls are cut short."""
+    for name in ("router.dispatch.MAX_WAIT_S", "router.api.results.MAX_WAIT_S"):
+        monkeypatch.setattr(name, 0.0)
+    monkeypatch.setattr("router.api.sessions._MAX_HEARTBEAT_WAIT_S", 0.0)
+    ada = await any_service.stranger("ada")
+    return Callers(any_service, ada, await any_service.agent(ada, "beamline"))

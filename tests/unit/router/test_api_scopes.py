@@ -142,9 +142,9 @@ async def test_the_scheme_is_not_case_sensitive(service: Federation) -> None:
 
 async def test_who_am_i(service: Federation, ada: Caller, agent: Agent) -> None:
     mine = await ada.ask("GET", "/v1/whoami", answer=WhoAmI)
-    assert (mine.identity, mine.identity_id, mine.scope) == ("ada", ada.identity_id, "client")
+    assert (mine.identity, mine.identity_id, mine.scope) == (ada.name, ada.identity_id, "client")
     agents = await agent.caller.ask("GET", "/v1/whoami", answer=WhoAmI)
-    assert (agents.identity, agents.scope, agents.endpoint_id) == ("ada", "endpoint", agent.endpoint_id)
+    assert (agents.identity, agents.scope, agents.endpoint_id) == (ada.name, "endpoint", agent.endpoint_id)
 
 
 async def test_a_revoked_token_is_refused_at_once(service: Federation, ada: Caller) -> None:
@@ -181,9 +181,9 @@ async def test_a_token_needs_a_possible_life_time(ada: Caller, expires_s: float)
 
 
 async def test_a_person_makes_tokens_for_themselves_only(service: Federation, ada: Caller, bob: Caller) -> None:
-    assert (await ada.refusal("POST", "/v1/tokens", CreateToken(identity="bob"))).status == 403
+    assert (await ada.refusal("POST", "/v1/tokens", CreateToken(identity=bob.name))).status == 403
     assert (await ada.refusal("POST", "/v1/tokens", CreateToken(scope="admin"))).status == 403
-    assert (await ada.ask("POST", "/v1/tokens", CreateToken(identity="ada", scope="submit"), answer=Token)).secret
+    assert (await ada.ask("POST", "/v1/tokens", CreateToken(identity=ada.name, scope="submit"), answer=Token)).secret
 
 
 async def test_an_endpoint_token_is_bound_to_an_endpoint_of_ones_own(ada: Caller, bob: Caller, agent: Agent) -> None:
@@ -196,11 +196,11 @@ async def test_an_endpoint_token_is_bound_to_an_endpoint_of_ones_own(ada: Caller
 
 async def test_a_person_sees_and_revokes_their_own_tokens_only(service: Federation, ada: Caller, bob: Caller) -> None:
     mine = await ada.ask("GET", "/v1/tokens", answer=list[Token])
-    assert {token.identity for token in mine} == {"ada"}
+    assert {token.identity for token in mine} == {ada.name}
     assert all(not token.secret for token in mine)
     assert (await bob.refusal("DELETE", f"/v1/tokens/{mine[0].token_id}")).status == 404
     everybodys = await service.admin.ask("GET", "/v1/tokens", answer=list[Token])
-    assert {"ada", "bob"} <= {token.identity for token in everybodys}
+    assert {ada.name, bob.name} <= {token.identity for token in everybodys}
     await service.admin.ask("DELETE", f"/v1/tokens/{mine[0].token_id}", answer=Nothing)
     assert (await ada.refusal("GET", "/v1/whoami")).status == 401
 
