@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable
+
+import uvloop
 
 from endpoints.configuration import Configuration, load_credentials
 from endpoints.places import Places
@@ -44,7 +45,7 @@ def run_agent(places: Places, *, takeover: bool, terminal: bool) -> int:
     async def run() -> int:
         return await Agent(configuration, credentials, places, takeover=takeover).run()
 
-    return asyncio.run(run())
+    return uvloop.run(run())
 
 
 def start_detached(places: Places, *, takeover: bool) -> SessionState:
