@@ -8,10 +8,10 @@ import sqlalchemy as sa
 
 from faas.models import AttemptKey, Location, Outcome
 
-from .bulk import Bulk, Row, among
 from .database import AnyRow, Transaction
 from .endings import End, finish
 from .outcomes import AttemptFacts, Decision, TaskFacts, decide
+from .prepared import Prepared, Row, among
 from .schema import attempts, tasks
 
 _OUTPUT_CHARACTERS = 16 * 1024
@@ -46,7 +46,27 @@ class Applied:
 
 _this_attempt = sa.and_(attempts.c.sequence == sa.bindparam("s"), attempts.c.number == sa.bindparam("n"))
 
-_CLOSE = Bulk(
+_FACTS = (
+    sa.select(
+        attempts.c.sequence,
+        attempts.c.number,
+        attempts.c.state.label("attempt_state"),
+        attempts.c.started_at.label("attempt_started_at"),
+        attempts.c.ended_at.label("attempt_ended_at"),
+        tasks.c.owner_id,
+        tasks.c.group_id,
+        tasks.c.state,
+        tasks.c.attempts,
+        tasks.c.charged,
+        tasks.c.losses,
+        tasks.c.max_attempts,
+        tasks.c.max_losses,
+        tasks.c.idempotent,
+    )
+    .join(tasks, tasks.c.sequence == attempts.c.sequence)
+    .where(among(attempts.c.sequence, "sequences"), attempts.c.endpoint_id == sa.bindparam("of_endpoint"))
+)
+_CLOSE = Prepared(
     sa.update(attempts)
     .where(_this_attempt)
     .values(
@@ -65,13 +85,13 @@ _CLOSE = Bulk(
         }
     )
 )
-_START = Bulk(sa.update(attempts).where(_this_attempt).values(state="started", started_at=sa.bindparam("began")))
-_RUN = Bulk(
+_START = Prepared(sa.update(attempts).where(_this_attempt).values(state="started", started_at=sa.bindparam("began")))
+_RUN = Prepared(
     sa.update(tasks)
     .where(tasks.c.sequence == sa.bindparam("s"))
     .values(state="running", started_at=sa.bindparam("began"), endpoint_id=sa.bindparam("endpoint"))
 )
-_REQUEUE = Bulk(
+_REQUEUE = Prepared(
     sa.update(tasks)
     .where(tasks.c.sequence == sa.bindparam("s"))
     .values(state="queued", started_at=sa.null(), charged=sa.bindparam("charges"), losses=sa.bindparam("lost"))
@@ -139,27 +159,8 @@ def load(transaction: Transaction, endpoint_id: str, sequences: list[int]) -> Fa
     if not transaction.is_sqlite:
         lock = sa.select(tasks.c.sequence).where(among(tasks.c.sequence, wanted)).order_by(tasks.c.sequence)
         transaction.execute(lock.with_for_update())
-    query = (
-        sa.select(
-            attempts.c.sequence,
-            attempts.c.number,
-            attempts.c.state.label("attempt_state"),
-            attempts.c.started_at.label("attempt_started_at"),
-            attempts.c.ended_at.label("attempt_ended_at"),
-            tasks.c.owner_id,
-            tasks.c.group_id,
-            tasks.c.state,
-            tasks.c.attempts,
-            tasks.c.charged,
-            tasks.c.losses,
-            tasks.c.max_attempts,
-            tasks.c.max_losses,
-            tasks.c.idempotent,
-        )
-        .join(tasks, tasks.c.sequence == attempts.c.sequence)
-        .where(among(attempts.c.sequence, wanted), attempts.c.endpoint_id == endpoint_id)
-    )
-    return {(row.sequence, row.number): row for row in transaction.execute(query).all()}
+    rows = transaction.execute(_FACTS, {"sequences": wanted, "of_endpoint": endpoint_id}).all()
+    return {(row.sequence, row.number): row for row in rows}
 
 
 def attempts_of(transaction: Transaction, session_id: str) -> list[tuple[AttemptKey, bool]]:

@@ -7,10 +7,10 @@ import sqlalchemy as sa
 from faas.errors import InvalidRequest
 from faas.models import TERMINAL_STATES, CancelRequest, CancelResponse
 
-from .bulk import among
 from .database import AnyRow, Transaction
 from .endings import End, finish
 from .identities import Principal
+from .prepared import among
 from .schema import tasks
 
 

@@ -14,8 +14,8 @@ import sqlalchemy as sa
 
 from faas.models import TERMINAL_STATES, Location
 
-from .bulk import Bulk, Row, among
 from .database import Transaction
+from .prepared import Prepared, Row, among
 from .schema import attempts, dependencies, groups, tasks
 
 
@@ -37,7 +37,7 @@ class End:
 
 
 _this_task = tasks.c.sequence == sa.bindparam("s")
-_END = Bulk(
+_END = Prepared(
     sa.update(tasks)
     .where(_this_task)
     .values(
@@ -56,7 +56,14 @@ _END = Bulk(
         }
     )
 )
-_FREE = Bulk(
+_COUNT = Prepared(
+    sa.update(groups)
+    .where(groups.c.group_id == sa.bindparam("of_group"))
+    .values(cursor=groups.c.cursor + sa.bindparam("ended", type_=sa.BigInteger))
+    .returning(groups.c.cursor)
+)
+_CHILDREN = Prepared(sa.select(dependencies.c.child).where(among(dependencies.c.parent, "parents")))
+_FREE = Prepared(
     sa.update(tasks)
     .where(_this_task, tasks.c.state == "waiting")
     .values(waiting_for=tasks.c.waiting_for - sa.bindparam("done", type_=sa.Integer))
@@ -73,12 +80,7 @@ def finish(transaction: Transaction, ends: list[End]) -> None:
 def _end(transaction: Transaction, ends: list[End]) -> None:
     counters = {}
     for group_id, count in sorted(Counter(end.group_id for end in ends).items()):
-        last = transaction.execute(
-            sa.update(groups)
-            .where(groups.c.group_id == group_id)
-            .values(cursor=groups.c.cursor + count)
-            .returning(groups.c.cursor)
-        ).scalar_one()
+        [(last,)] = _COUNT.rows(transaction, of_group=group_id, ended=count)
         counters[group_id] = last - count
         transaction.changes.groups.add(group_id)
     rows: list[Row] = []
@@ -123,8 +125,7 @@ def _settle_dependents(transaction: Transaction, ends: list[End]) -> list[End]:
     succeeded = [end.sequence for end in ends if end.state == "succeeded"]
     failed = {end.sequence: end for end in ends if end.state != "succeeded"}
     if succeeded:
-        query = sa.select(dependencies.c.child).where(among(dependencies.c.parent, succeeded))
-        _free(transaction, Counter(transaction.execute(query).scalars().all()))
+        _free(transaction, Counter(row.child for row in _CHILDREN.rows(transaction, parents=succeeded)))
     if not failed:
         return []
     child = (

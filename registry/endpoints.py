@@ -17,6 +17,12 @@ from .functions import is_uuid
 from .identities import Principal
 from .schema import attempts, classes, endpoints, identities, leases, pools, sessions, tasks
 
+_SITE = (
+    sa.select(endpoints, identities.c.name.label("owner"))
+    .join(identities, identities.c.identity_id == endpoints.c.owner_id)
+    .where(endpoints.c.endpoint_id == sa.bindparam("wanted"))
+)
+
 
 @dataclass(frozen=True)
 class Site:
@@ -118,12 +124,7 @@ def site(transaction: Transaction, endpoint_id: str) -> Site:
     Raises:
         NotFound: it was deleted.
     """
-    query = (
-        sa.select(endpoints, identities.c.name.label("owner"))
-        .join(identities, identities.c.identity_id == endpoints.c.owner_id)
-        .where(endpoints.c.endpoint_id == endpoint_id)
-    )
-    row = transaction.execute(query).first()
+    row = transaction.execute(_SITE, {"wanted": endpoint_id}).first()
     if row is None:
         raise NotFound(f"There is no endpoint {endpoint_id!r}.", fix="Run `faas endpoint configure` again.")
     return _site(row)

@@ -15,11 +15,17 @@ from faas.packing import function_id as content_id
 
 from .database import AnyRow, Transaction
 from .identities import Principal
+from .prepared import Prepared
 from .schema import attempts, functions, identities, tasks
 
 SERIALIZERS = {"st", "sd", "01"}
 _MAX_METADATA_CHARACTERS = 64 * 1024
 
+_OWN = Prepared(
+    sa.select(functions.c.function_id).where(
+        functions.c.function_id == sa.bindparam("of_function"), functions.c.owner_id == sa.bindparam("of_owner")
+    )
+)
 _LISTED = [column for column in functions.c if column.name not in {"code", "modules"}]
 _CODE_BYTES = (sa.func.length(functions.c.code) + sa.func.length(functions.c.modules)).label("code_bytes")
 
@@ -98,6 +104,8 @@ def show(transaction: Transaction, principal: Principal, reference: str) -> Func
 
 def resolve(transaction: Transaction, principal: Principal, reference: str) -> str:
     """The id that a function id or name stands for, now, for this caller."""
+    if is_uuid(reference) and _OWN.rows(transaction, of_function=reference, of_owner=principal.identity_id):
+        return reference
     return str(_find(transaction, principal, reference).function_id)
 
 

@@ -11,12 +11,12 @@ import sqlalchemy as sa
 from faas.errors import Conflict
 from faas.models import AttemptKey
 
-from .bulk import Bulk, among
 from .database import AnyRow, Transaction
 from .endpoints import Site, in_pool, pool_members, site
 from .identities import list_identities
-from .schema import QUEUED, attempts, classes, leases, tasks
-from .sessions import heard
+from .prepared import Prepared, among
+from .schema import QUEUED, attempts, classes, identities, leases, tasks
+from .sessions import heard, is_active
 
 MAX_LEASE_BYTES = 16 * 1024 * 1024
 """Payload bytes in one answer, roughly; at least one task is always granted."""
@@ -78,18 +78,12 @@ def lease(
         Conflict: the session is over, or the number is older than the last one answered.
     """
     heard(transaction, endpoint_id, session_id)
-    before = transaction.execute(
-        sa.select(leases.c.number, leases.c.attempts)
-        .where(leases.c.session_id == session_id)
-        .order_by(leases.c.number.desc())
-        .limit(1)
-        .with_for_update()
-    ).first()
+    before = next(iter(_LAST.rows(transaction, of_session=session_id)), None)
     if before is not None and before.number >= number:
         if before.number > number:
             raise Conflict(f"Lease {number} was answered long ago; the last one is {before.number}.", field="number")
         keys = msgspec.msgpack.decode(before.attempts, type=list[AttemptKey])
-        return _granted(transaction, keys, _rows(transaction, keys))
+        return _granted(keys, _rows(transaction, keys))
     here = site(transaction, endpoint_id)
     rows: list[AnyRow] = []
     room_bytes = MAX_LEASE_BYTES
@@ -102,26 +96,22 @@ def lease(
     keys = [AttemptKey(row.sequence, row.attempts + 1) for row in rows]
     if keys:
         _record(transaction, endpoint_id, session_id, number, keys)
-    return _granted(transaction, keys, rows)
+    return _granted(keys, rows)
+
+
+def has_work(transaction: Transaction, endpoint_id: str, session_id: str, number: int) -> bool:
+    """Whether ``lease`` would find something to say: tasks that may run there, a repeat to answer, or a refusal."""
+    before = next(iter(_LAST.rows(transaction, of_session=session_id)), None)
+    if before is not None and before.number >= number:
+        return True
+    return not is_active(transaction, endpoint_id, session_id) or bool(
+        eligible(transaction, site(transaction, endpoint_id))
+    )
 
 
 def eligible(transaction: Transaction, here: Site) -> list[QueuedClass]:
     """The classes with queued tasks that this endpoint may run."""
-    head = (
-        sa.select(sa.func.min(tasks.c.sequence))
-        .where(tasks.c.class_id == classes.c.class_id, tasks.c.state == QUEUED)
-        .scalar_subquery()
-        .label("head")
-    )
-    some = (
-        sa.select(tasks.c.sequence)
-        .where(tasks.c.class_id == classes.c.class_id, tasks.c.state == QUEUED)
-        .limit(COUNTED)
-        .correlate(classes)
-        .subquery()
-    )
-    queued = sa.select(sa.func.count()).select_from(some).scalar_subquery().label("queued")
-    rows = transaction.execute(sa.select(classes, head, queued)).all()
+    rows = _CLASSES.rows(transaction)
     waiting = [row for row in rows if row.head is not None]
     if not waiting:
         return []
@@ -146,6 +136,27 @@ def count_queued(transaction: Transaction) -> dict[int, int]:
     return {row[0]: row[1] for row in transaction.execute(query)}
 
 
+_LAST = Prepared(
+    sa.select(leases.c.number, leases.c.attempts)
+    .where(leases.c.session_id == sa.bindparam("of_session"))
+    .order_by(leases.c.number.desc())
+    .limit(1)
+    .with_for_update()
+)
+_head = (
+    sa.select(sa.func.min(tasks.c.sequence))
+    .where(tasks.c.class_id == classes.c.class_id, tasks.c.state == QUEUED)
+    .scalar_subquery()
+)
+_some = (
+    sa.select(tasks.c.sequence)
+    .where(tasks.c.class_id == classes.c.class_id, tasks.c.state == QUEUED)
+    .limit(sa.literal(COUNTED, literal_execute=True))
+    .correlate(classes)
+    .subquery()
+)
+_queued = sa.select(sa.func.count()).select_from(_some).scalar_subquery()
+_CLASSES = Prepared(sa.select(classes, _head.label("head"), _queued.label("queued")))
 _ENVELOPE = sa.select(
     tasks.c.sequence,
     tasks.c.attempts,
@@ -159,22 +170,29 @@ _ENVELOPE = sa.select(
     tasks.c.idempotent,
     tasks.c.losses,
     tasks.c.parents,
+    identities.c.name.label("owner"),
+).join(identities, identities.c.identity_id == tasks.c.owner_id)
+_FIRST = (
+    _ENVELOPE.where(tasks.c.class_id == sa.bindparam("of_class"), tasks.c.state == QUEUED)
+    .order_by(tasks.c.sequence)
+    .limit(sa.bindparam("at_most"))
+    .with_for_update(skip_locked=True, of=tasks)
 )
-_GRANT = Bulk(
+_GRANT = Prepared(
     sa.insert(attempts),
     ["sequence", "number", "endpoint_id", "session_id", "lease_number", "state", "leased_at"],
 )
 
+_LEASE = Prepared(
+    sa.update(tasks).where(among(tasks.c.sequence, "sequences")).values(state="leased", attempts=tasks.c.attempts + 1)
+)
+_FORGET = Prepared(sa.delete(leases).where(leases.c.session_id == sa.bindparam("of_session")))
+_REMEMBER = Prepared(sa.insert(leases), ["session_id", "number", "attempts"])
+
 
 def _take(transaction: Transaction, class_id: int, count: int, room_bytes: int) -> list[AnyRow]:
-    query = (
-        _ENVELOPE.where(tasks.c.class_id == class_id, tasks.c.state == QUEUED)
-        .order_by(tasks.c.sequence)
-        .limit(count)
-        .with_for_update(skip_locked=True)
-    )
     taken: list[AnyRow] = []
-    for row in transaction.execute(query).all():
+    for row in transaction.execute(_FIRST, {"of_class": class_id, "at_most": count}).all():
         if taken and len(row.payload) > room_bytes:
             break
         taken.append(row)
@@ -204,25 +222,18 @@ def _record(transaction: Transaction, endpoint_id: str, session_id: str, number:
             for key in keys
         ],
     )
-    transaction.execute(
-        sa.update(tasks)
-        .where(among(tasks.c.sequence, [key.sequence for key in keys]))
-        .values(state="leased", attempts=tasks.c.attempts + 1)
-    )
-    transaction.execute(sa.delete(leases).where(leases.c.session_id == session_id))
-    transaction.execute(
-        sa.insert(leases).values(session_id=session_id, number=number, attempts=msgspec.msgpack.encode(keys))
-    )
+    _LEASE.change(transaction, sequences=[key.sequence for key in keys])
+    _FORGET.change(transaction, of_session=session_id)
+    _REMEMBER.run(transaction, [{"session_id": session_id, "number": number, "attempts": msgspec.msgpack.encode(keys)}])
 
 
-def _granted(transaction: Transaction, keys: list[AttemptKey], rows: list[AnyRow]) -> list[Granted]:
-    names = list_identities(transaction) if rows else {}
+def _granted(keys: list[AttemptKey], rows: list[AnyRow]) -> list[Granted]:
     return [
         Granted(
             key=key,
             task_id=row.task_id,
             owner_id=row.owner_id,
-            owner=names[row.owner_id],
+            owner=row.owner,
             function_id=row.function_id,
             payload=row.payload,
             argument_object=row.argument_object,

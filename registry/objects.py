@@ -5,16 +5,15 @@ from __future__ import annotations
 import datetime
 import uuid
 from dataclasses import dataclass
-from typing import Any
 
 import sqlalchemy as sa
 
 from faas.errors import NotFound
 from faas.models import Location
 
-from .bulk import Bulk, among
 from .database import Transaction
 from .identities import Principal
+from .prepared import Prepared, among
 from .schema import objects
 
 _DOOMED = 0.0
@@ -22,7 +21,11 @@ UNREFERENCED_S = 24 * 3600.0
 """An object that nothing refers to after this long is deleted."""
 
 
-_KEEP = Bulk(
+_CREATE = Prepared(
+    sa.insert(objects),
+    ["object_id", "owner_id", "endpoint_id", "kind", "key", "size_bytes", "created_at", "expires_at"],
+)
+_KEEP = Prepared(
     sa.update(objects)
     .where(objects.c.object_id == sa.bindparam("o"))
     .values(size_bytes=sa.bindparam("size"), expires_at=sa.null())
@@ -37,6 +40,17 @@ class StoredObject:
     key: str
     owner_id: str
     size_bytes: int | None = None
+
+
+_standing = objects.c.expires_at.is_distinct_from(_DOOMED)
+_segments = sa.select(objects).where(
+    _standing,
+    among(objects.c.object_id, "ids"),
+    objects.c.endpoint_id == sa.bindparam("of_endpoint"),
+    objects.c.kind == "segment",
+)
+_SEGMENTS = Prepared(_segments)
+_SEGMENTS_HELD = Prepared(_segments.order_by(objects.c.object_id).with_for_update())
 
 
 def create(
@@ -54,24 +68,27 @@ def create(
     object_id = str(uuid.uuid4())
     day = datetime.datetime.fromtimestamp(transaction.now, datetime.timezone.utc).strftime("%Y-%m-%d")
     key = f"{kind}s/{owner_id}/{day}/{object_id}"
-    transaction.execute(
-        sa.insert(objects).values(
-            object_id=object_id,
-            owner_id=owner_id,
-            endpoint_id=endpoint_id,
-            kind=kind,
-            key=key,
-            size_bytes=size_bytes,
-            created_at=transaction.now,
-            expires_at=transaction.now + UNREFERENCED_S,
-        )
+    _CREATE.run(
+        transaction,
+        [
+            {
+                "object_id": object_id,
+                "owner_id": owner_id,
+                "endpoint_id": endpoint_id,
+                "kind": kind,
+                "key": key,
+                "size_bytes": size_bytes,
+                "created_at": transaction.now,
+                "expires_at": transaction.now + UNREFERENCED_S,
+            }
+        ],
     )
     return StoredObject(object_id, key, owner_id, size_bytes)
 
 
 def find(transaction: Transaction, object_ids: set[str]) -> dict[str, StoredObject]:
     """Objects by id; unknown ones are left out."""
-    query = _standing().where(among(objects.c.object_id, sorted(object_ids)))
+    query = sa.select(objects).where(_standing, among(objects.c.object_id, sorted(object_ids)))
     return {
         row.object_id: StoredObject(row.object_id, row.key, row.owner_id, row.size_bytes)
         for row in transaction.execute(query).all()
@@ -94,15 +111,10 @@ def segments_granted(
     transaction: Transaction, endpoint_id: str, object_ids: set[str], *, hold: bool = False
 ) -> dict[str, StoredObject]:
     """Of these ids, the segments that this endpoint was granted; ``hold`` keeps ``doom`` off them until the commit."""
-    wanted = sorted(object_ids)
-    query = _standing().where(
-        among(objects.c.object_id, wanted), objects.c.endpoint_id == endpoint_id, objects.c.kind == "segment"
-    )
-    if hold:
-        query = query.order_by(objects.c.object_id).with_for_update()
+    statement = _SEGMENTS_HELD if hold else _SEGMENTS
     return {
         row.object_id: StoredObject(row.object_id, row.key, row.owner_id, row.size_bytes)
-        for row in transaction.execute(query)
+        for row in statement.rows(transaction, ids=sorted(object_ids), of_endpoint=endpoint_id)
     }
 
 
@@ -134,7 +146,3 @@ def doom(transaction: Transaction, limit: int) -> list[StoredObject]:
 def forget(transaction: Transaction, object_ids: list[str]) -> None:
     """Drop the rows of doomed objects whose bytes are gone."""
     transaction.execute(sa.delete(objects).where(objects.c.object_id.in_(object_ids), objects.c.expires_at == _DOOMED))
-
-
-def _standing() -> sa.Select[Any]:
-    return sa.select(objects).where(objects.c.expires_at.is_distinct_from(_DOOMED))

@@ -9,9 +9,9 @@ import sqlalchemy as sa
 from faas.errors import NotFound
 from faas.models import TERMINAL_STATES, GroupResult, Location, TaskResult
 
-from .bulk import among
 from .database import AnyRow, Transaction
 from .identities import Principal
+from .prepared import among
 from .schema import dependencies, groups, tasks
 
 _PLACE = [tasks.c.location_object, tasks.c.location_offset, tasks.c.location_bytes]
@@ -91,6 +91,8 @@ def task_result(transaction: Transaction, principal: Principal, task_id: str) ->
 
 def parents_of(transaction: Transaction, children: list[int]) -> dict[int, list[Parent]]:
     """Tasks (by sequence) to the succeeded tasks they depend on."""
+    if not children:
+        return {}
     parent = tasks.alias("parent")
     query = (
         sa.select(
@@ -104,7 +106,7 @@ def parents_of(transaction: Transaction, children: list[int]) -> dict[int, list[
         .where(among(dependencies.c.child, children))
     )
     found: dict[int, list[Parent]] = {}
-    for row in transaction.execute(query).all() if children else ():
+    for row in transaction.execute(query).all():
         place = _location(row)
         if place is not None:
             found.setdefault(row.child, []).append(Parent(row.task_id, place))

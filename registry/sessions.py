@@ -17,10 +17,36 @@ from faas.models import AttemptKey, Heartbeat, OpenSession
 from .attempts import Settled, attempts_of, settle
 from .database import Transaction
 from .endpoints import Site, site
+from .prepared import Prepared
 from .schema import attempts, endpoints, leases, service_clock, sessions
 
 _GAP_S = 6.0
 """A pause between two beats of ``tick`` longer than this means that no service was running."""
+
+_HEARD = Prepared(
+    sa.update(sessions)
+    .where(
+        sessions.c.session_id == sa.bindparam("of_session"),
+        sessions.c.endpoint_id == sa.bindparam("of_endpoint"),
+        sessions.c.state == "active",
+    )
+    .values(last_seen_at=sa.bindparam("now"))
+)
+_ACTIVE = Prepared(
+    sa.select(sessions.c.session_id).where(
+        sessions.c.session_id == sa.bindparam("of_session"),
+        sessions.c.endpoint_id == sa.bindparam("of_endpoint"),
+        sessions.c.state == "active",
+    )
+)
+_RECALLED = Prepared(
+    sa.select(attempts.c.sequence, attempts.c.number).where(
+        attempts.c.session_id == sa.bindparam("of_session"),
+        attempts.c.endpoint_id == sa.bindparam("of_endpoint"),
+        attempts.c.ended_at.is_(None),
+        attempts.c.state == "recalled",
+    )
+)
 
 
 def open_session(transaction: Transaction, endpoint_id: str, request: OpenSession) -> tuple[str, Site]:
@@ -87,13 +113,13 @@ def heard(transaction: Transaction, endpoint_id: str, session_id: str) -> None:
     Raises:
         Conflict: the session was fenced, expired or closed; the agent must open a new one.
     """
-    alive = transaction.execute(
-        sa.update(sessions)
-        .where(sessions.c.session_id == session_id, sessions.c.endpoint_id == endpoint_id, sessions.c.state == "active")
-        .values(last_seen_at=transaction.now)
-    )
-    if not alive.rowcount:
+    if not _HEARD.change(transaction, of_session=session_id, of_endpoint=endpoint_id, now=transaction.now):
         raise _gone(session_id)
+
+
+def is_active(transaction: Transaction, endpoint_id: str, session_id: str) -> bool:
+    """Whether this session of the endpoint has not been fenced, expired or closed."""
+    return bool(_ACTIVE.rows(transaction, of_session=session_id, of_endpoint=endpoint_id))
 
 
 def heartbeat(transaction: Transaction, endpoint_id: str, session_id: str, beat: Heartbeat) -> list[AttemptKey]:
@@ -140,13 +166,8 @@ def heartbeat(transaction: Transaction, endpoint_id: str, session_id: str, beat:
 
 def recalled(transaction: Transaction, endpoint_id: str, session_id: str) -> list[AttemptKey]:
     """The attempts this session of the endpoint is to stop."""
-    query = sa.select(attempts.c.sequence, attempts.c.number).where(
-        attempts.c.session_id == session_id,
-        attempts.c.endpoint_id == endpoint_id,
-        attempts.c.ended_at.is_(None),
-        attempts.c.state == "recalled",
-    )
-    return [AttemptKey(row.sequence, row.number) for row in transaction.execute(query)]
+    rows = _RECALLED.rows(transaction, of_session=session_id, of_endpoint=endpoint_id)
+    return [AttemptKey(row.sequence, row.number) for row in rows]
 
 
 def close(transaction: Transaction, endpoint_id: str, session_id: str) -> None:

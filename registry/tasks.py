@@ -15,10 +15,10 @@ from faas.models import TERMINAL_STATES, Refusal, Submission, SubmitResponse
 from . import endpoints as endpoint_registry
 from . import functions as function_registry
 from . import objects as object_registry
-from .bulk import Bulk, Row, among
 from .database import Transaction
 from .endings import End, finish
 from .identities import Principal
+from .prepared import Prepared, Row, among
 from .schema import classes, dependencies, groups, objects, task_tags, tasks
 
 _MAX_TAGS = 32
@@ -26,7 +26,7 @@ _MAX_TRIES = 1_000_000
 _PRIORITY_BOUND = 1_000_000
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
-_INSERT = Bulk(
+_INSERT = Prepared(
     sa.insert(tasks),
     [
         "task_id",
@@ -55,9 +55,12 @@ _INSERT = Bulk(
         "submitted_at",
     ],
 )
-_TAG = Bulk(sa.insert(task_tags), ["key", "value", "sequence"])
-_LINK = Bulk(sa.insert(dependencies), ["parent", "child"])
-_WAIT = Bulk(
+_TAG = Prepared(sa.insert(task_tags), ["key", "value", "sequence"])
+_LINK = Prepared(sa.insert(dependencies), ["parent", "child"])
+_DIGESTS = Prepared(sa.select(tasks.c.task_id, tasks.c.owner_id, tasks.c.digest).where(among(tasks.c.task_id, "ids")))
+_GROUP_OWNER = Prepared(sa.select(groups.c.owner_id).where(groups.c.group_id == sa.bindparam("of_group")))
+_CLASS = Prepared(sa.select(classes.c.class_id).where(classes.c.digest == sa.bindparam("of_digest")))
+_WAIT = Prepared(
     sa.update(tasks)
     .where(tasks.c.sequence == sa.bindparam("s"))
     .values(waiting_for=sa.bindparam("waiting"), state=sa.bindparam("to_state"))
@@ -182,8 +185,7 @@ class _Resolver:
             self._check_allowed(function_id, target)
             text = "\n".join([owner_id, function_id, target.kind, target.reference, str(priority)])
             digest = hashlib.sha256(text.encode()).hexdigest()
-            query = sa.select(classes.c.class_id).where(classes.c.digest == digest)
-            found = self._transaction.execute(query).scalar_one_or_none()
+            found = next((row.class_id for row in _CLASS.rows(self._transaction, of_digest=digest)), None)
             if found is None:
                 found = self._transaction.execute(
                     sa.insert(classes)
@@ -320,12 +322,12 @@ def _digest(submission: Submission) -> bytes:
 def _known_digests(transaction: Transaction, task_ids: list[str]) -> dict[str, tuple[str, bytes]]:
     if not task_ids:
         return {}
-    query = sa.select(tasks.c.task_id, tasks.c.owner_id, tasks.c.digest).where(among(tasks.c.task_id, task_ids))
-    return {row.task_id: (row.owner_id, bytes(row.digest)) for row in transaction.execute(query).all()}
+    rows = _DIGESTS.rows(transaction, ids=task_ids)
+    return {row.task_id: (row.owner_id, bytes(row.digest)) for row in rows}
 
 
 def _ensure_group(transaction: Transaction, principal: Principal, group_id: str) -> None:
-    owner = transaction.execute(sa.select(groups.c.owner_id).where(groups.c.group_id == group_id)).scalar_one_or_none()
+    owner = next((row.owner_id for row in _GROUP_OWNER.rows(transaction, of_group=group_id)), None)
     if owner is None:
         transaction.execute(
             sa.insert(groups).values(

@@ -53,8 +53,13 @@ class Dispatch:
         """
         capacity = Capacity(request.workers, request.idle_workers, request.held_s, request.max_tasks)
 
+        endpoint_id = principal.endpoint_id
+
         async def look() -> _Answer | None:
-            answer = await self._database.write(self._lease, principal.endpoint_id, session_id, request, capacity)
+            # Reading first spares a wait its commits: most looks find nothing.
+            if not await self._database.read(leases.has_work, endpoint_id, session_id, request.number):
+                return None
+            answer = await self._database.write(self._lease, endpoint_id, session_id, request, capacity)
             return answer if answer.tasks else None
 
         wait_s = min(request.wait_s, MAX_WAIT_S)

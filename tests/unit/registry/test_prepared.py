@@ -1,4 +1,4 @@
-"""Bulk statements and ``among``: any number of values and rows, on either database."""
+"""Prepared statements and ``among``: any number of values and rows, on either database."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import pytest
 import sqlalchemy as sa
 
 from registry import schema
-from registry.bulk import Bulk, among
 from registry.database import Transaction
 from registry.identities import Principal
+from registry.prepared import Prepared, among
 from tests.unit.registry.federation import Federation, new_id
 
 tasks, identities, objects = schema.tasks, schema.identities, schema.objects
@@ -43,9 +43,9 @@ def test_among_compares_whole_texts(federation: Federation, ada: Principal) -> N
         assert federation.rows(sa.select(tasks.c.task_id).where(among(tasks.c.task_id, [other]))) == []
 
 
-def test_bulk_runs_for_every_row_with_the_statements_own_values(federation: Federation) -> None:
-    insert = Bulk(sa.insert(identities), ["identity_id", "name", "created_at"])
-    update = Bulk(
+def test_prepared_runs_for_every_row_with_the_statements_own_values(federation: Federation) -> None:
+    insert = Prepared(sa.insert(identities), ["identity_id", "name", "created_at"])
+    update = Prepared(
         sa.update(identities)
         .where(identities.c.name == sa.bindparam("n"), identities.c.created_at == 1.0)
         .values(name=sa.bindparam("to"), created_at=5.0)
@@ -62,8 +62,8 @@ def test_bulk_runs_for_every_row_with_the_statements_own_values(federation: Fede
     assert [tuple(row) for row in federation.rows(query)] == [("p0", 0.0), ("p2", 0.0), ("q1", 5.0), ("q3", 5.0)]
 
 
-def test_bulk_converts_as_the_column_says(federation: Federation) -> None:
-    insert = Bulk(
+def test_prepared_converts_as_the_column_says(federation: Federation) -> None:
+    insert = Prepared(
         sa.insert(schema.endpoints),
         [
             *("endpoint_id", "owner_id", "name", "description", "labels", "policy", "environments"),

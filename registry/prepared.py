@@ -1,4 +1,4 @@
-"""Statements over many rows at the driver's own speed: compiled once, run without per-row ceremony."""
+"""Statements compiled once and run at the driver's own speed, without SQLAlchemy's ceremony at each use."""
 
 from __future__ import annotations
 
@@ -7,47 +7,68 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.engine import Dialect
+from sqlalchemy.engine import CursorResult, Dialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from .database import Transaction
+from .database import AnyRow, Transaction
 
 Row = dict[str, Any]
 
 
-class Bulk:
-    """An INSERT or UPDATE to run for many rows at once.
+class Prepared:
+    """A statement of the hot path.
 
-    SQLAlchemy's executemany spends some 25 µs a row on parameters; this hands the rows to the driver
-    and applies only those type conversions that do something.
+    SQLAlchemy's executemany spends some 25 µs a row on parameters, and building a statement anew some 300 µs;
+    this hands the values to the driver and applies only those conversions of parameters that do something.
+    Results are the driver's own values: select no JSON and no booleans with it.
 
     Args:
-        statement: the statement, its parameters named by ``bindparam``, or an INSERT.
+        statement: its parameters named by ``bindparam``, or an INSERT.
         columns: for an INSERT, the columns each row gives.
     """
 
-    def __init__(self, statement: sa.Insert | sa.Update, columns: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, statement: sa.Insert | sa.Update | sa.Delete | sa.Select[Any], columns: Sequence[str] | None = None
+    ) -> None:
         self._statement = statement
         self._columns = columns
-        self._prepared: dict[str, _Prepared] = {}
+        self._compiled: dict[str, _Compiled] = {}
 
     def run(self, transaction: Transaction, rows: list[Row]) -> None:
         """Run for each row; every row gives every parameter."""
-        if not rows:
-            return
+        if rows:
+            compiled = self._for(transaction)
+            transaction.connection.exec_driver_sql(compiled.sql, compiled.parameters(rows))
+
+    def rows(self, transaction: Transaction, **values: Any) -> list[AnyRow]:
+        """Run once and fetch what it returns."""
+        return list(self._once(transaction, values).all())
+
+    def change(self, transaction: Transaction, **values: Any) -> int:
+        """Run once; returns how many rows it changed."""
+        return self._once(transaction, values).rowcount
+
+    def _once(self, transaction: Transaction, values: Row) -> CursorResult[Any]:
+        compiled = self._for(transaction)
+        [parameters] = compiled.parameters([values])
+        return transaction.connection.exec_driver_sql(compiled.sql, parameters)
+
+    def _for(self, transaction: Transaction) -> _Compiled:
         dialect = transaction.connection.dialect
-        prepared = self._prepared.get(dialect.name)
-        if prepared is None:
-            prepared = self._prepared[dialect.name] = _Prepared(self._statement, self._columns, dialect)
-        transaction.connection.exec_driver_sql(prepared.sql, prepared.parameters(rows))
+        compiled = self._compiled.get(dialect.name)
+        if compiled is None:
+            compiled = self._compiled[dialect.name] = _Compiled(self._statement, self._columns, dialect)
+        return compiled
 
 
-class _Prepared:
+class _Compiled:
     """A statement compiled for one dialect."""
 
-    def __init__(self, statement: sa.Insert | sa.Update, columns: Sequence[str] | None, dialect: Dialect) -> None:
-        compiled: Any = statement.compile(dialect=dialect, column_keys=columns)
+    def __init__(self, statement: Any, columns: Sequence[str] | None, dialect: Dialect) -> None:
+        compiled: Any = statement.compile(
+            dialect=dialect, column_keys=columns, compile_kwargs={"render_postcompile": True}
+        )
         self.sql = str(compiled)
         self._order: list[str] | None = compiled.positiontup
         self._constants = {name: bind.value for bind, name in compiled.bind_names.items() if not bind.required}
@@ -90,17 +111,20 @@ class among(FunctionElement[bool]):  # noqa: N801  reads as SQL does, like sa.fu
 
     Args:
         column: the column.
-        values: what it may be; SQLite takes any number, where an IN list ends at 32,766.
+        values: what it may be, any number of them (an IN list ends at 32,766), or the name of a parameter.
     """
 
     inherit_cache = True
     type = sa.Boolean()
     name = "among"
 
-    def __init__(self, column: sa.ColumnElement[Any], values: Sequence[Any]) -> None:
+    def __init__(self, column: sa.ColumnElement[Any], values: Sequence[Any] | str) -> None:
         # PostgreSQL would cut a longer text to a column's length, and find what it is not
         element = sa.Text() if isinstance(column.type, sa.String) else column.type
-        super().__init__(column, sa.bindparam(None, list(values), type_=_Values(element), unique=True))
+        if isinstance(values, str):
+            super().__init__(column, sa.bindparam(values, type_=_Values(element)))
+        else:
+            super().__init__(column, sa.bindparam(None, list(values), type_=_Values(element), unique=True))
 
     def self_group(self, against: Any = None) -> Any:
         """Stand in WHERE as it is: written as ``… = 1``, SQLite would scan the table instead of its index."""
