@@ -11,10 +11,26 @@ from faas.models import TERMINAL_STATES, GroupResult, Location, TaskResult
 
 from .database import AnyRow, Transaction
 from .identities import Principal
-from .prepared import among
+from .prepared import Prepared, among
 from .schema import dependencies, groups, tasks
 
 _PLACE = [tasks.c.location_object, tasks.c.location_offset, tasks.c.location_bytes]
+
+_OWNER = Prepared(sa.select(groups.c.owner_id).where(groups.c.group_id == sa.bindparam("of_group")))
+_ENDED = Prepared(
+    sa.select(
+        tasks.c.task_id,
+        tasks.c.state,
+        tasks.c.end_cursor,
+        tasks.c.function_id,
+        tasks.c.endpoint_id,
+        tasks.c.message,
+        *_PLACE,
+    )
+    .where(tasks.c.group_id == sa.bindparam("of_group"), tasks.c.end_cursor > sa.bindparam("after"))
+    .order_by(tasks.c.end_cursor)
+    .limit(sa.bindparam("at_most"))
+)
 
 
 @dataclass(frozen=True)
@@ -33,25 +49,11 @@ def group_results(
     Raises:
         NotFound: the group is another identity's.
     """
-    owner = transaction.execute(sa.select(groups.c.owner_id).where(groups.c.group_id == group_id)).scalar_one_or_none()
+    owner = next((row.owner_id for row in _OWNER.rows(transaction, of_group=group_id)), None)
     if owner is None:
         return []
     if owner != principal.identity_id:
         raise NotFound(f"There is no task group {group_id!r} of yours.", field="group_id")
-    query = (
-        sa.select(
-            tasks.c.task_id,
-            tasks.c.state,
-            tasks.c.end_cursor,
-            tasks.c.function_id,
-            tasks.c.endpoint_id,
-            tasks.c.message,
-            *_PLACE,
-        )
-        .where(tasks.c.group_id == group_id, tasks.c.end_cursor > after)
-        .order_by(tasks.c.end_cursor)
-        .limit(limit)
-    )
     return [
         GroupResult(
             task_id=row.task_id,
@@ -62,7 +64,7 @@ def group_results(
             message=row.message or "",
             location=_location(row),
         )
-        for row in transaction.execute(query).all()
+        for row in _ENDED.rows(transaction, of_group=group_id, after=after, at_most=limit)
     ]
 
 

@@ -14,6 +14,7 @@ from registry.leases import Granted, QueuedClass, Share
 from registry.objects import StoredObject
 from registry.results import Parent
 from router.grants import grant_each
+from router.minted import Minted
 from router.policies import Capacity, Policy
 from router.run_times import RunTimes
 from router.store import Store
@@ -36,12 +37,15 @@ class _Answer:
 class Dispatch:
     """Answers lease requests by a policy, and reckons each endpoint's share of the backlog."""
 
-    def __init__(self, database: Database, store: Store, wakeups: Wakeups, run_times: RunTimes, policy: Policy) -> None:
+    def __init__(
+        self, database: Database, store: Store, wakeups: Wakeups, run_times: RunTimes, policy: Policy, minted: Minted
+    ) -> None:
         self._database = database
         self._store = store
         self._wakeups = wakeups
         self._run_times = run_times
         self._policy = policy
+        self._minted = minted
         self._demand: dict[str, Demand] = {}
         self._demand_at = float("-inf")
 
@@ -54,10 +58,13 @@ class Dispatch:
         capacity = Capacity(request.workers, request.idle_workers, request.held_s, request.max_tasks)
 
         endpoint_id = principal.endpoint_id
+        woken = False
 
         async def look() -> _Answer | None:
-            # Reading first spares a wait its commits: most looks find nothing.
-            if not await self._database.read(leases.has_work, endpoint_id, session_id, request.number):
+            nonlocal woken
+            # Reading first spares a wait a commit; whoever is woken will mostly find something.
+            if not woken and not await self._database.read(leases.has_work, endpoint_id, session_id, request.number):
+                woken = True
                 return None
             answer = await self._database.write(self._lease, endpoint_id, session_id, request, capacity)
             return answer if answer.tasks else None
@@ -67,6 +74,7 @@ class Dispatch:
         if answer is None:
             return LeaseResponse(number=request.number)
         inputs = await grant_each(self._store, answer.inputs.values(), "GET")
+        self._minted.remember(endpoint_id, answer.segments)
         segments = await grant_each(self._store, answer.segments, "PUT")
         stock: dict[str, list[Grant]] = {}
         for segment in answer.segments:

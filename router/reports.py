@@ -12,6 +12,7 @@ from registry.identities import Principal
 from registry.objects import StoredObject
 from router.grants import grant
 from router.hints import Hints
+from router.minted import Minted
 from router.run_times import RunTimes
 from router.store import Store
 
@@ -19,11 +20,12 @@ from router.store import Store
 class Reports:
     """Takes in what agents report."""
 
-    def __init__(self, database: Database, store: Store, hints: Hints, run_times: RunTimes) -> None:
+    def __init__(self, database: Database, store: Store, hints: Hints, run_times: RunTimes, minted: Minted) -> None:
         self._database = database
         self._store = store
         self._hints = hints
         self._run_times = run_times
+        self._minted = minted
 
     async def take(self, principal: Principal, session_id: str, request: ReportRequest) -> ReportResponse:
         """Count a report's outcomes; says what was dropped, what to stop, and where the next results go."""
@@ -36,6 +38,7 @@ class Reports:
         dropped, segments, recalled = await self._database.write(
             self._count, principal.endpoint_id, session_id, request, sizes
         )
+        self._minted.remember(principal.endpoint_id, segments)
         grants = await asyncio.gather(*(grant(self._store, segment, "PUT") for segment in segments))
         return ReportResponse(
             dropped=dropped,
@@ -47,7 +50,10 @@ class Reports:
         """Stored sizes of the segments named, of those that this endpoint was granted."""
         if not any(outcome.location for outcome in request.outcomes):
             return {}
-        granted = await self._database.read(report_registry.named_segments, endpoint_id, request.outcomes)
+        named = {outcome.location.object_id for outcome in request.outcomes if outcome.location is not None}
+        granted = self._minted.find(endpoint_id, named)
+        if granted is None:
+            granted = await self._database.read(report_registry.named_segments, endpoint_id, request.outcomes)
         sizes = {each.object_id: each.size_bytes for each in granted.values() if each.size_bytes is not None}
         unseen = [each for each in granted.values() if each.size_bytes is None]
         found = await asyncio.gather(*(self._store.size(each.key) for each in unseen))

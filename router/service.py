@@ -13,6 +13,7 @@ from registry.migrate import migrate
 from router.authentication import Authenticator
 from router.dispatch import Dispatch
 from router.hints import Hints
+from router.minted import Minted
 from router.policies import POLICIES
 from router.reports import Reports
 from router.run_times import RunTimes
@@ -57,6 +58,7 @@ class Service:
             raise
         hints = Hints()
         run_times = RunTimes()
+        minted = Minted()
         return cls(
             settings=settings,
             database=database,
@@ -64,8 +66,8 @@ class Service:
             wakeups=wakeups,
             authenticator=Authenticator(database),
             hints=hints,
-            dispatch=Dispatch(database, store, wakeups, run_times, POLICIES["first_free"]),
-            reports=Reports(database, store, hints, run_times),
+            dispatch=Dispatch(database, store, wakeups, run_times, POLICIES["first_free"], minted),
+            reports=Reports(database, store, hints, run_times, minted),
         )
 
     async def run(self) -> None:
