@@ -14,7 +14,7 @@ demo: $(VENV)/.demo ## Fit measured X-ray spectra at two local endpoints
 	$(BIN)/python notebooks/demo.py
 
 test: $(VENV)/.complete ## Unit and integration tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -q -n 3 --dist worksteal
 
 check: $(VENV)/.complete ## Format, lint, types, and who may import whom
 	$(BIN)/ruff format --check

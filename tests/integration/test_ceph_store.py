@@ -13,6 +13,7 @@ from router.store import Store, open_store
 from tests.services.ceph import CephGateway
 from tests.services.s3_account import S3Account
 from tests.services.s3_store_behaviour import S3StoreBehaviour, bucket_for_boto3, opened
+from tests.services.store_behaviour import RealStoreBehaviour
 
 pytestmark = pytest.mark.anyio
 
@@ -34,7 +35,7 @@ def shared_store(bucket: str) -> Iterator[Store]:
         yield store
 
 
-class TestS3StoreOnCeph(S3StoreBehaviour):
+class TestS3StoreOnCeph(S3StoreBehaviour, RealStoreBehaviour):
     async def test_a_wrong_secret_key_is_named(self, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
         with pytest.raises(ConfigurationError, match=r"SignatureDoesNotMatch.*AWS_SECRET_ACCESS_KEY"):

@@ -21,7 +21,7 @@ from router.store.directory import DirectoryStore
 from router.store.directory_routes import store_routes
 from router.store.files import UPLOADS, Upload
 from router.store.signing import URLSigner, load_secret
-from tests.services.store_behaviour import KEY, StoreBehaviour
+from tests.services.store_behaviour import KEY, RealStoreBehaviour
 from tests.services.web_server import WebServer
 
 pytestmark = pytest.mark.anyio
@@ -58,7 +58,7 @@ def _uploads(root: Path) -> list[Path]:
     return list((root / UPLOADS).iterdir())
 
 
-class TestDirectoryStore(StoreBehaviour):
+class TestDirectoryStore(RealStoreBehaviour):
     async def expired(self, store: Store, key: str) -> SignedURL:
         return await store.grant(key, "GET", expires_s=-2)
 

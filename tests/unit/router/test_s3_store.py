@@ -33,8 +33,7 @@ def shared_store(bucket: str) -> Iterator[Store]:
 
 
 class TestS3StoreOnMoto(S3StoreBehaviour):
-    checks_signatures = False
-    stands_races = False
+    pass
 
 
 @pytest.mark.parametrize(
