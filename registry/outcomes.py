@@ -87,14 +87,6 @@ def decide(task: TaskFacts, attempt: AttemptFacts, outcome: str, *, kind: str | 
     return _again(task, "released" if outcome == "cancelled" else outcome)
 
 
-def expire(task: TaskFacts, attempt: AttemptFacts) -> Decision:
-    """What the silence of an attempt's session does: lost if it is known to have started, else released.
-
-    A task that must not run twice starts only after the service was told, so "not started" is certain there.
-    """
-    return decide(task, attempt, "lost" if attempt.started else "released")
-
-
 def _failed(task: TaskFacts, kind: str | None) -> Decision:
     charged = task.charged + 1
     if kind == "refused":
