@@ -47,10 +47,11 @@ def create_app(service: Service) -> FastAPI:
 
     app = FastAPI(title="faas", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.service = service
-    for noun in (functions, endpoints, tasks, results, sessions, identities):
-        app.include_router(noun.routes.router)
+    # Routes are tried in this order: what every task goes through stands first.
     if isinstance(service.store, DirectoryStore):
         app.include_router(store_routes(service.store))
+    for noun in (sessions, tasks, results, functions, endpoints, identities):
+        app.include_router(noun.routes.router)
     _add_openapi(app, service)
     app.add_exception_handler(HTTPException, _http_problem)
     app.add_exception_handler(ServiceUnavailable, _unavailable)
@@ -79,6 +80,7 @@ def serve(settings: ServiceSettings) -> None:
         timeout_keep_alive=75,
         timeout_graceful_shutdown=3,
         server_header=False,
+        proxy_headers=False,
     )
     print(f"faas serves at {settings.public_url} (data in {settings.data_directory})", flush=True)
     _Server(config, service).run(sockets=[listener])
