@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
 import sqlalchemy as sa
 
 from faas.models import AttemptKey, Location, Outcome
@@ -21,8 +22,7 @@ Facts = dict[tuple[int, int], AnyRow]
 """By sequence and number: an attempt's row with what matters of its task."""
 
 
-@dataclass(frozen=True)
-class Settled:
+class Settled(msgspec.Struct, frozen=True, gc=False):
     """What became of an attempt: reported by its agent, or inferred from the agent's silence."""
 
     key: AttemptKey

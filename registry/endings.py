@@ -8,8 +8,8 @@ smaller one: a later commit can only carry larger values.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 
+import msgspec
 import sqlalchemy as sa
 
 from faas.models import TERMINAL_STATES, Location
@@ -19,8 +19,7 @@ from .prepared import Prepared, Row, among
 from .schema import attempts, dependencies, groups, tasks
 
 
-@dataclass(frozen=True)
-class End:
+class End(msgspec.Struct, frozen=True, gc=False):
     """The end of a task that has not ended (the caller holds its row)."""
 
     sequence: int

@@ -46,8 +46,7 @@ class Share:
     tasks: int
 
 
-@dataclass(frozen=True)
-class Granted:
+class Granted(msgspec.Struct, frozen=True, gc=False):
     """A task granted to a session, as its agent needs it."""
 
     key: AttemptKey

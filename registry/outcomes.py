@@ -9,7 +9,7 @@ count against ``max_losses``; attempts released unstarted count against neither.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from faas.models import TERMINAL_STATES
 
@@ -17,8 +17,7 @@ MAX_HANDOUTS = 100
 """A task handed out this often without an end is ``lost``: no fault may repeat for ever."""
 
 
-@dataclass(frozen=True)
-class TaskFacts:
+class TaskFacts(msgspec.Struct, frozen=True, gc=False):
     """What the decision needs to know of a task."""
 
     state: str
@@ -30,8 +29,7 @@ class TaskFacts:
     idempotent: bool
 
 
-@dataclass(frozen=True)
-class AttemptFacts:
+class AttemptFacts(msgspec.Struct, frozen=True, gc=False):
     """What the decision needs to know of an attempt."""
 
     number: int
@@ -40,8 +38,7 @@ class AttemptFacts:
     recalled: bool = False
 
 
-@dataclass(frozen=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True, gc=False):
     """What to write: None leaves the attempt, or the task's state, as it is."""
 
     attempt: str | None

@@ -76,7 +76,7 @@ class _Compiled:
         self._converters: dict[str, Callable[[Any], Any]] = {}
         for parameter, name in compiled.bind_names.items():
             converter = parameter.type.dialect_impl(dialect).bind_processor(dialect)
-            if converter is not None:
+            if converter is not None and not isinstance(parameter.type, sa.LargeBinary):  # drivers take bytes as bytes
                 self._converters[name] = converter
 
     def parameters(self, rows: list[Row]) -> Any:

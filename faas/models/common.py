@@ -51,11 +51,11 @@ Finite = Annotated[float, msgspec.Meta(ge=-1e12, le=1e12)]
 """A number to reckon with: neither NaN nor infinite."""
 
 
-class Model(msgspec.Struct, omit_defaults=True):
+class Model(msgspec.Struct, omit_defaults=True, gc=False):
     """Base of all wire models: defaults are not sent."""
 
 
-class Location(msgspec.Struct, frozen=True, array_like=True):
+class Location(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Where result bytes lie: an object and a range in it."""
 
     object_id: str
@@ -63,7 +63,7 @@ class Location(msgspec.Struct, frozen=True, array_like=True):
     length_bytes: Whole
 
 
-class AttemptKey(msgspec.Struct, frozen=True, array_like=True):
+class AttemptKey(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Names an attempt: the task's sequence number in the service, and which try it is."""
 
     sequence: Whole

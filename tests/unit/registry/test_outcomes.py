@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -60,7 +60,7 @@ def test_an_attempt_that_is_over_changes_only_by_success(
     task: TaskFacts, attempt: AttemptFacts, outcome: str, kind: str | None
 ) -> None:
     assume(outcome != "succeeded")
-    over = dataclasses.replace(attempt, live=False)
+    over = msgspec.structs.replace(attempt, live=False)
     assert decide(task, over, outcome, kind=kind) == Decision(None, None)
 
 
@@ -68,7 +68,7 @@ def test_an_attempt_that_is_over_changes_only_by_success(
 def test_only_failures_charge_and_only_losses_count_as_such(
     task: TaskFacts, attempt: AttemptFacts, outcome: str, kind: str | None
 ) -> None:
-    attempt = dataclasses.replace(attempt, live=True, recalled=False)
+    attempt = msgspec.structs.replace(attempt, live=True, recalled=False)
     decision = decide(task, attempt, outcome, kind=kind)
     charged, lost = decision.charged - task.charged, decision.losses - task.losses
     assert charged == (outcome == "failed" and kind != "refused")
@@ -80,8 +80,8 @@ def test_only_failures_charge_and_only_losses_count_as_such(
 def test_a_started_task_that_must_not_run_twice_is_never_queued_again(
     task: TaskFacts, attempt: AttemptFacts, outcome: str, kind: str | None
 ) -> None:
-    once = dataclasses.replace(task, idempotent=False)
-    started = dataclasses.replace(attempt, started=True)
+    once = msgspec.structs.replace(task, idempotent=False)
+    started = msgspec.structs.replace(attempt, started=True)
     assert decide(once, started, outcome, kind=kind).task != "queued"
 
 
@@ -108,7 +108,7 @@ def test_a_live_attempt_always_comes_to_an_end(
 
 @given(tasks, attempts, outcomes)
 def test_a_recalled_attempt_touches_no_task(task: TaskFacts, attempt: AttemptFacts, outcome: str) -> None:
-    recalled = dataclasses.replace(attempt, recalled=True)
+    recalled = msgspec.structs.replace(attempt, recalled=True)
     assume(outcome != "succeeded")
     assert decide(task, recalled, outcome).task is None
 
@@ -132,7 +132,7 @@ def test_a_recalled_attempt_touches_no_task(task: TaskFacts, attempt: AttemptFac
 )
 def test_what_an_outcome_makes_of_a_leased_task(outcome: str, fields: dict[str, Any], state: str) -> None:
     task = TaskFacts("leased", 1, 0, 0, max_attempts=1, max_losses=3, idempotent=True)
-    decision = decide(dataclasses.replace(task, **fields), AttemptFacts(1, live=True, started=False), outcome)
+    decision = decide(msgspec.structs.replace(task, **fields), AttemptFacts(1, live=True, started=False), outcome)
     assert decision.task == state
     assert bool(decision.message) == (state == "lost")
 
