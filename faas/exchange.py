@@ -23,7 +23,6 @@ Parameters = Mapping[str, str | int | float]
 _WORTH_ANOTHER_TRY = frozenset({408, 425, 429})
 _BACKOFF = tenacity.wait_random_exponential(multiplier=0.2, max=10)
 _RETRY_AFTER_MAX_S = 60.0
-_LOOPBACK = ("all://127.0.0.1", "all://localhost", "all://[::1]")
 _EXCERPT = 300
 
 
@@ -138,9 +137,26 @@ def trust() -> ssl.SSLContext:
     return _trust(os.environ.get("SSL_CERT_FILE", ""), os.environ.get("SSL_CERT_DIR", ""))
 
 
-def mounts() -> dict[str, None]:
-    """No proxy for this very machine, whatever HTTP_PROXY says: no proxy could reach it."""
-    return dict.fromkeys(_LOOPBACK)
+def outgoing(
+    method: str,
+    url: str,
+    content: Any,
+    timeout_s: float,
+    headers: dict[str, str],
+    params: Parameters | None = None,
+) -> httpx.Request:
+    """A request as a transport takes it.
+
+    Raises:
+        httpx.UnsupportedProtocol: the URL is none of HTTP.
+    """
+    limits = {"connect": timeout_s, "read": timeout_s, "write": timeout_s, "pool": timeout_s}
+    request = httpx.Request(
+        method, url, params=params, headers=headers, content=content, extensions={"timeout": limits}
+    )
+    if request.url.scheme not in ("http", "https"):
+        raise httpx.UnsupportedProtocol(f"{request.url.scheme!r} is no protocol of the web.")
+    return request
 
 
 # Coming back
@@ -156,7 +172,8 @@ def transport_failed(error: httpx.TransportError | httpx.DecodingError, url: str
         )
     if isinstance(error, httpx.UnsupportedProtocol):
         return ConfigurationError(f"{error} Set FAAS_URL to an http:// or https:// address.")
-    if isinstance(error, httpx.TimeoutException):
+    # aiohttp's transport tells of a dropped connection as of one that timed out; its cause knows better.
+    if isinstance(error, httpx.TimeoutException) and "Timeout" in type(error.__cause__ or error).__name__:
         return Again(f"{host} did not answer in time ({type(error).__name__})")
     return Again(str(error) or type(error).__name__)
 

@@ -18,18 +18,18 @@ from faas.exchange import (
     check_token,
     check_url,
     ended,
-    mounts,
     object_headers,
     object_url,
+    outgoing,
     read_model,
     read_object,
     refused_or_again,
     rule,
     service_headers,
     transport_failed,
-    trust,
 )
 from faas.models import Grant, Location, Model
+from faas.transports import Transports, asynchronous, blocking
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
-_LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=60.0)
 _UPLOAD_PIECE_BYTES = 1024 * 1024
 
 
@@ -68,7 +67,7 @@ class Link:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.url = check_url(url)
-        self._token = check_token(token)
+        self._headers = service_headers(check_token(token))
         self._timeout_s = timeout_s
         self._attempts = attempts
         self._transport = transport
@@ -79,18 +78,8 @@ class Link:
 
     def _connect(self) -> None:
         self._process = os.getpid()
-        self._service = self._http(service_headers(self._token))
-        self._objects = self._http({})
-
-    def _http(self, headers: dict[str, str]) -> httpx.Client:
-        return httpx.Client(
-            headers=headers,
-            timeout=self._timeout_s,
-            limits=_LIMITS,
-            transport=self._transport,
-            verify=trust(),
-            mounts=None if self._transport else mounts(),
-        )
+        self._transports = Transports(lambda proxy: self._transport or blocking(proxy))
+        self._transports.to(httpx.URL(self.url))  # complains of wrong settings now rather than at the first request
 
     def request(
         self,
@@ -124,7 +113,7 @@ class Link:
         timeout_s = self._timeout_s + wait_s
 
         def once() -> T:
-            answer = self._send(self._service, method, self.url + path, content, timeout_s, params=params)
+            answer = self._send(method, self.url + path, content, timeout_s, self._headers, params)
             return read_model(answer, response, self.url)
 
         return self._repeat(once, self.url, timeout_s)
@@ -140,7 +129,7 @@ class Link:
         url = object_url(self.url, grant)
 
         def once() -> bytes:
-            return read_object(self._send(self._objects, "GET", url, None, self._timeout_s, headers), location)
+            return read_object(self._send("GET", url, None, self._timeout_s, headers), location)
 
         return self._repeat(once, url, self._timeout_s)
 
@@ -156,27 +145,30 @@ class Link:
 
         def once() -> None:
             if isinstance(data, bytes):
-                self._send(self._objects, "PUT", url, data, self._timeout_s, headers)
+                self._send("PUT", url, data, self._timeout_s, headers)
             else:
                 with data.open("rb") as file:
-                    self._send(self._objects, "PUT", url, file, self._timeout_s, headers)
+                    self._send("PUT", url, file, self._timeout_s, headers)
 
         self._repeat(once, url, self._timeout_s)
 
     def _send(
         self,
-        client: httpx.Client,
         method: str,
         url: str,
         content: Any,
         timeout_s: float,
-        headers: dict[str, str] | None = None,
+        headers: dict[str, str],
         params: Parameters | None = None,
     ) -> httpx.Response:
         try:
-            answer = client.request(
-                method, url, content=content, headers=headers, params=params, timeout=httpx.Timeout(timeout_s)
-            )
+            request = outgoing(method, url, content, timeout_s, headers, params)
+            answer = self._transports.to(request.url).handle_request(request)
+            answer.request = request
+            try:
+                answer.read()
+            finally:
+                answer.close()
         except (httpx.TransportError, httpx.DecodingError) as error:
             raise transport_failed(error, url) from error
         if not answer.is_success:
@@ -193,8 +185,8 @@ class Link:
 
     def close(self) -> None:
         """Close every connection."""
-        self._service.close()
-        self._objects.close()
+        for transport in self._transports.made:
+            transport.close()
 
     def __enter__(self) -> Self:
         return self
@@ -227,24 +219,14 @@ class AsyncLink:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.url = check_url(url)
+        self._headers = service_headers(check_token(token))
         self._timeout_s = timeout_s
         self._attempts = attempts
-        self._transport = transport
-        self._service = self._http(service_headers(check_token(token)))
-        self._objects = self._http({})
+        self._transports = Transports(lambda proxy: transport or asynchronous(proxy))
+        self._transports.to(httpx.URL(self.url))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"
-
-    def _http(self, headers: dict[str, str]) -> httpx.AsyncClient:
-        return httpx.AsyncClient(
-            headers=headers,
-            timeout=self._timeout_s,
-            limits=_LIMITS,
-            transport=self._transport,
-            verify=trust(),
-            mounts=None if self._transport else mounts(),
-        )
 
     async def request(
         self,
@@ -261,7 +243,7 @@ class AsyncLink:
         timeout_s = self._timeout_s + wait_s
 
         async def once() -> T:
-            answer = await self._send(self._service, method, self.url + path, content, timeout_s, params=params)
+            answer = await self._send(method, self.url + path, content, timeout_s, self._headers, params)
             return read_model(answer, response, self.url)
 
         return await self._repeat(once, self.url, timeout_s)
@@ -272,7 +254,7 @@ class AsyncLink:
         url = object_url(self.url, grant)
 
         async def once() -> bytes:
-            answer = await self._send(self._objects, "GET", url, None, self._timeout_s, headers)
+            answer = await self._send("GET", url, None, self._timeout_s, headers)
             return read_object(answer, location)
 
         return await self._repeat(once, url, self._timeout_s)
@@ -286,24 +268,27 @@ class AsyncLink:
 
         async def once() -> None:
             content = data if isinstance(data, bytes) else _pieces(data)
-            await self._send(self._objects, "PUT", url, content, self._timeout_s, headers)
+            await self._send("PUT", url, content, self._timeout_s, headers)
 
         await self._repeat(once, url, self._timeout_s)
 
     async def _send(
         self,
-        client: httpx.AsyncClient,
         method: str,
         url: str,
         content: Any,
         timeout_s: float,
-        headers: dict[str, str] | None = None,
+        headers: dict[str, str],
         params: Parameters | None = None,
     ) -> httpx.Response:
         try:
-            answer = await client.request(
-                method, url, content=content, headers=headers, params=params, timeout=httpx.Timeout(timeout_s)
-            )
+            request = outgoing(method, url, content, timeout_s, headers, params)
+            answer = await self._transports.to(request.url).handle_async_request(request)
+            answer.request = request
+            try:
+                await answer.aread()
+            finally:
+                await answer.aclose()
         except (httpx.TransportError, httpx.DecodingError) as error:
             raise transport_failed(error, url) from error
         if not answer.is_success:
@@ -318,8 +303,8 @@ class AsyncLink:
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._service.aclose()
-        await self._objects.aclose()
+        for transport in self._transports.made:
+            await transport.aclose()
 
     async def __aenter__(self) -> Self:
         return self
