@@ -2,8 +2,9 @@
 
 SQLite runs in WAL mode with ``synchronous=FULL``, so an acknowledged write survives power loss.
 One thread writes; everything that waits when it comes round shares one commit, each piece of
-work behind its own savepoint. PostgreSQL gives each piece its own transaction and repeats it
-after a deadlock or a lost race for a unique key.
+work behind its own savepoint, and so does work that stands by for what the others bring about.
+PostgreSQL gives each piece its own transaction and repeats it after a deadlock or a lost race
+for a unique key.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ import json
 import logging
 import os
 import queue
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
+from typing import Any, Concatenate, Generic, ParamSpec, TypeAlias, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -42,6 +44,8 @@ CHANNEL = "faas_changes"
 """PostgreSQL notification channel that carries ``Changes`` between service replicas."""
 
 _NETWORK_FILESYSTEMS = {"nfs", "nfs4", "lustre", "gpfs", "cifs", "smb3", "afs", "beegfs", "ceph", "fuse.sshfs", "9p"}
+_SYNCHRONOUS = "FULL"
+"""An acknowledged write survives power loss."""
 _REPEATABLE_SQLSTATES = {"40001", "40P01", "23505"}
 """Serialization failure, deadlock, unique violation: another transaction won; look again."""
 
@@ -65,6 +69,13 @@ class Transaction:
     @property
     def is_sqlite(self) -> bool:
         return self.connection.dialect.name == "sqlite"
+
+    @property
+    def driver(self) -> sqlite3.Connection:
+        """SQLite's own connection: SQLAlchemy's ceremony around a statement costs more than a small statement does."""
+        driver = self.connection.connection.driver_connection
+        assert isinstance(driver, sqlite3.Connection)
+        return driver
 
     def execute(self, statement: sa.Executable, parameters: Any = None) -> CursorResult[Unpack[tuple[Any, ...]]]:
         """Run one statement; a list of parameter sets runs it for each."""
@@ -97,6 +108,8 @@ class Database:
         if self.is_sqlite:
             _refuse_network_filesystem(Path(self.url.database or "."))
         self._reader, self._writer = self._engines()
+        self._standing: dict[_Work, None] = {}
+        self._glancing: Connection | None = None
         self._readers = ThreadPoolExecutor(4, thread_name_prefix="registry-read")
         self._work: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
         self._writers = [
@@ -124,6 +137,34 @@ class Database:
         """Run ``work(transaction, …)`` in a transaction; returns once that is durable."""
         return await asyncio.wrap_future(self.write_soon(work, *args, **kwargs))
 
+    def stand_by(
+        self, work: Callable[Concatenate[Transaction, P], T | None], *args: P.args, **kwargs: P.kwargs
+    ) -> StandingWork[T]:
+        """Have work done within the next transaction of somebody else that makes tasks ready, to share its commit.
+
+        ``work`` is tried after each such transaction's own work until it returns something. It may be done although
+        it was withdrawn in that moment, or not at all (PostgreSQL's transactions have no place for guests): whoever
+        waits must be able to do it otherwise.
+        """
+        item = _Work(lambda transaction: work(transaction, *args, **kwargs))
+        if self.is_sqlite:
+            self._standing[item] = None
+        return StandingWork(item, self._standing)
+
+    async def glance(self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run work that reads a few rows by their index, as ``read`` does; each statement sees its own moment.
+
+        On SQLite that takes less time than the way to another thread and back, so it happens at once, in this one.
+        """
+        if not self.is_sqlite:
+            return await self.read(work, *args, **kwargs)
+        if self._glancing is None:
+            self._glancing = self._alone()
+        try:
+            return work(Transaction(self._glancing, self._clock), *args, **kwargs)
+        except _UNFIT as error:
+            raise _unfit(error) from error
+
     async def read(self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``work(transaction, …)``, which only reads, on a consistent snapshot."""
 
@@ -143,22 +184,26 @@ class Database:
         for writer in self._writers:
             writer.join()
         self._readers.shutdown()
+        if self._glancing is not None:
+            self._glancing.close()
         self._reader.dispose()
         self._writer.dispose()
 
     def _write_loop(self) -> None:
-        while True:
-            first = self._work.get()
-            if first is None:
-                return
-            batch = [first]
-            if self.is_sqlite:
+        connection = self._alone() if self.is_sqlite else None
+        try:
+            while (first := self._work.get()) is not None:
+                if connection is None:
+                    self._commit_alone(first)
+                    continue
+                batch = [first]
                 closing = self._drain(batch)
-                self._commit_group(batch)
+                self._commit_group(connection, batch)
                 if closing:
                     return
-            else:
-                self._commit_alone(first)
+        finally:
+            if connection is not None:
+                connection.close()
 
     def _drain(self, batch: list[_Work]) -> bool:
         """Add what else is waiting, up to a bound that keeps one commit short; True when closing."""
@@ -172,31 +217,50 @@ class Database:
             batch.append(item)
         return False
 
-    def _commit_group(self, batch: list[_Work]) -> None:
+    def _commit_group(self, connection: Connection, batch: list[_Work]) -> None:
         changes = Changes()
+        driver = Transaction(connection, self._clock).driver
+        execute = driver.execute
         try:
-            with self._writer.begin() as connection:
-                for item in batch:
-                    transaction = Transaction(connection, self._clock)
-                    try:
-                        if len(batch) == 1:
-                            item.result = item.run(transaction)
-                        else:
-                            with connection.begin_nested():
-                                item.result = item.run(transaction)
-                    except Exception as error:
-                        if len(batch) == 1:
-                            raise
-                        item.error = error
-                    else:
-                        changes.update(transaction.changes)
+            execute("BEGIN IMMEDIATE")
+            for item in batch:
+                self._run_apart(connection, item, changes)
+            if changes.work:
+                batch += self._run_standing(connection, changes)
+            execute("COMMIT")
         except Exception as error:
+            if driver.in_transaction:
+                execute("ROLLBACK")
             for item in batch:
                 item.finish(item.error or error)
             return
         self._tell(changes)
         for item in batch:
             item.finish(item.error)
+
+    def _run_apart(self, connection: Connection, item: _Work, changes: Changes) -> None:
+        """Run one piece of work behind a savepoint: if it fails, it is undone alone."""
+        transaction = Transaction(connection, self._clock)
+        execute = transaction.driver.execute
+        execute("SAVEPOINT work")
+        try:
+            item.result = item.run(transaction)
+        except Exception as error:
+            item.error = error
+            execute("ROLLBACK TO work")
+        else:
+            changes.update(transaction.changes)
+        execute("RELEASE work")
+
+    def _run_standing(self, connection: Connection, changes: Changes) -> list[_Work]:
+        """Try the work that stands by, the longest waiting first; returns what is done."""
+        done = []
+        for item in list(self._standing):
+            self._run_apart(connection, item, changes)
+            if item.result is not None or item.error is not None:
+                self._standing.pop(item, None)
+                done.append(item)
+        return done
 
     def _commit_alone(self, item: _Work) -> None:
         for tries_left in reversed(range(10)):
@@ -245,12 +309,18 @@ class Database:
         if not self.is_sqlite:
             engine = sa.create_engine(self.url, pool_size=12, max_overflow=4, pool_pre_ping=True, **_ENGINE)
             return engine.execution_options(isolation_level="REPEATABLE READ"), engine
-        writer = sa.create_engine(self.url, poolclass=sa.pool.StaticPool, **_ENGINE)
+        writer = sa.create_engine(self.url, poolclass=sa.pool.NullPool, **_ENGINE)
         reader = sa.create_engine(self.url, pool_size=4, **_ENGINE)
         for engine, begin in ((writer, "BEGIN IMMEDIATE"), (reader, "BEGIN")):
             event.listen(engine, "connect", _prepare_sqlite)
             event.listen(engine, "begin", lambda connection, begin=begin: connection.exec_driver_sql(begin))
         return reader, writer
+
+    def _alone(self) -> Connection:
+        """A connection to SQLite for one thread, whose transactions are that thread's own business."""
+        engine = sa.create_engine(self.url, poolclass=sa.pool.NullPool, **_ENGINE)
+        event.listen(engine, "connect", _prepare_sqlite)
+        return engine.connect()
 
     def _check_reachable(self) -> None:
         shown = self.url.render_as_string(hide_password=True)
@@ -269,6 +339,27 @@ class Database:
         if connection.dialect.name == "sqlite":
             return time.time()
         return float(connection.execute(sa.text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one())
+
+
+class StandingWork(Generic[T]):
+    """Work that stands by, as whoever waits for it sees it."""
+
+    def __init__(self, item: _Work, standing: dict[_Work, None]) -> None:
+        self._item = item
+        self._standing = standing
+
+    def result(self) -> T | None:
+        """What came of it; None while nothing has.
+
+        Raises:
+            Exception: what the work raised.
+        """
+        future: Future[T] = self._item.future
+        return future.result() if future.done() else None
+
+    def withdraw(self) -> None:
+        """Stand by no longer."""
+        self._standing.pop(self._item, None)
 
 
 class _Work:
@@ -332,7 +423,7 @@ def _prepare_sqlite(connection: Any, record: Any) -> None:
     cursor = connection.cursor()
     cursor.execute("PRAGMA busy_timeout=10000")
     cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute(f"PRAGMA synchronous={_SYNCHRONOUS}")
     cursor.execute("PRAGMA cache_size=-32000")
     cursor.execute("PRAGMA wal_autocheckpoint=4000")
     cursor.close()

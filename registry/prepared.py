@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.engine import CursorResult, Dialect
+from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from .database import AnyRow, Transaction
+from .database import Transaction
 
 Row = dict[str, Any]
 
@@ -39,20 +41,28 @@ class Prepared:
         """Run for each row; every row gives every parameter."""
         if rows:
             compiled = self._for(transaction)
-            transaction.connection.exec_driver_sql(compiled.sql, compiled.parameters(rows))
+            parameters = compiled.parameters(rows)
+            if transaction.is_sqlite:
+                transaction.driver.executemany(compiled.sql, parameters)
+            else:
+                transaction.connection.exec_driver_sql(compiled.sql, parameters)
 
-    def rows(self, transaction: Transaction, **values: Any) -> list[AnyRow]:
-        """Run once and fetch what it returns."""
-        return list(self._once(transaction, values).all())
+    def rows(self, transaction: Transaction, **values: Any) -> list[Any]:
+        """Run once and fetch what it returns, as tuples with the columns' names."""
+        compiled, cursor = self._once(transaction, values)
+        return [compiled.row(*row) for row in cursor.fetchall()]
 
     def change(self, transaction: Transaction, **values: Any) -> int:
         """Run once; returns how many rows it changed."""
-        return self._once(transaction, values).rowcount
+        changed: int = self._once(transaction, values)[1].rowcount
+        return changed
 
-    def _once(self, transaction: Transaction, values: Row) -> CursorResult[Any]:
+    def _once(self, transaction: Transaction, values: Row) -> tuple[_Compiled, Any]:
         compiled = self._for(transaction)
         [parameters] = compiled.parameters([values])
-        return transaction.connection.exec_driver_sql(compiled.sql, parameters)
+        if transaction.is_sqlite:
+            return compiled, transaction.driver.execute(compiled.sql, parameters)
+        return compiled, transaction.connection.exec_driver_sql(compiled.sql, parameters)
 
     def _for(self, transaction: Transaction) -> _Compiled:
         dialect = transaction.connection.dialect
@@ -70,24 +80,31 @@ class _Compiled:
             dialect=dialect, column_keys=columns, compile_kwargs={"render_postcompile": True}
         )
         self.sql = str(compiled)
-        self._order: list[str] | None = compiled.positiontup
+        names = [column.name for column in getattr(statement, "selected_columns", ())]
+        names += [column.name for column in getattr(statement, "_returning", ())]
+        self.row = namedtuple("row", names, rename=True)  # type: ignore[misc]  # noqa: PYI024
+        order: list[str] | None = compiled.positiontup
+        self._positional = order is not None
+        self._order: list[str] = list(compiled.bind_names.values()) if order is None else order
         self._constants = {name: bind.value for bind, name in compiled.bind_names.items() if not bind.required}
         """Values that the statement itself gives, such as a state it compares with: no row has them."""
-        self._converters: dict[str, Callable[[Any], Any]] = {}
+        self._converters: list[tuple[str, Callable[[Any], Any]]] = []
         for parameter, name in compiled.bind_names.items():
             converter = parameter.type.dialect_impl(dialect).bind_processor(dialect)
             if converter is not None and not isinstance(parameter.type, sa.LargeBinary):  # drivers take bytes as bytes
-                self._converters[name] = converter
+                self._converters.append((name, converter))
 
     def parameters(self, rows: list[Row]) -> Any:
+        """The rows as the driver takes them; few are copied, for this is every task's way."""
         if self._constants:
-            rows = [{**self._constants, **row} for row in rows]
-        if self._converters:
-            rows = [{**row, **{name: convert(row[name]) for name, convert in self._converters.items()}} for row in rows]
-        if self._order is None:
+            rows = [{**row, **self._constants} for row in rows]
+        for name, convert in self._converters:
+            rows = [row if row[name] is None else {**row, name: convert(row[name])} for row in rows]
+        if not self._positional:
             return rows
-        order = self._order
-        return [tuple([row[name] for name in order]) for row in rows]
+        if len(self._order) < 2:
+            return [tuple(row[name] for name in self._order) for row in rows]
+        return list(map(itemgetter(*self._order), rows))
 
 
 class _Values(sa.types.TypeDecorator[Any]):

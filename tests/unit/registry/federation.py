@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
+from unittest import mock
 
 import sqlalchemy as sa
 
@@ -99,10 +100,10 @@ class Federation:
     def __init__(self, url: str) -> None:
         self.clock = Clock()
         self.changes: list[Changes] = []
-        self.database = Database(url, clock=self.clock, on_commit=self.changes.append)
+        with mock.patch("registry.database._SYNCHRONOUS", "OFF"):  # no test pulls the plug
+            self.database = Database(url, clock=self.clock, on_commit=self.changes.append)
+            self.write(lambda transaction: None)  # the writer is connected
         self._loop = asyncio.new_event_loop()
-        if self.database.is_sqlite:  # no test pulls the plug
-            self.database.engine.raw_connection().cursor().execute("PRAGMA synchronous=OFF")
 
     def close(self) -> None:
         self.database.close()
