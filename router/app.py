@@ -17,6 +17,7 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute
 
 from faas import __version__, codec
 from faas.errors import ConfigurationError, FaasError, NotFound, RequestRefused, ServiceUnavailable
@@ -50,10 +51,10 @@ def create_app(service: Service) -> FastAPI:
     app.state.service = service
     # Routes are tried in this order: what every task goes through stands first.
     if isinstance(service.store, DirectoryStore):
-        app.include_router(store_routes(service.store))
-    for noun in (sessions, tasks, results, functions, endpoints, identities):
-        app.include_router(noun.routes.router)
-    _add_openapi(app, service)
+        app.router.routes.extend(store_routes(service.store))
+    nouns = [noun.routes for noun in (sessions, tasks, results, functions, endpoints, identities)]
+    app.router.routes.extend(route for noun in nouns for route in noun.served)
+    _add_openapi(app, service, [route for noun in nouns for route in noun.documented.routes])
     app.add_exception_handler(HTTPException, _http_problem)
     app.add_exception_handler(ServiceUnavailable, _unavailable)
     app.add_exception_handler(Exception, _unexpected)
@@ -147,10 +148,10 @@ def _listen(settings: ServiceSettings) -> socket.socket:
     return listener
 
 
-def _add_openapi(app: FastAPI, service: Service) -> None:
+def _add_openapi(app: FastAPI, service: Service, documented: list[BaseRoute]) -> None:
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            schema = get_openapi(title=app.title, version=app.version, routes=app.routes)
+            schema = get_openapi(title=app.title, version=app.version, routes=documented)
             components = schema.setdefault("components", {})
             components.setdefault("schemas", {}).update(model_schemas())
             components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}

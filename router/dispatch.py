@@ -58,19 +58,21 @@ class Dispatch:
         capacity = Capacity(request.workers, request.idle_workers, request.held_s, request.max_tasks)
 
         endpoint_id = principal.endpoint_id
-        woken = False
+        arguments = (endpoint_id, session_id, request, capacity)
+        standing = self._database.stand_by(self._lease_if_any, *arguments)
 
         async def look() -> _Answer | None:
-            nonlocal woken
-            # Reading first spares a wait a commit; whoever is woken will mostly find something.
-            if not woken and not await self._database.read(leases.has_work, endpoint_id, session_id, request.number):
-                woken = True
-                return None
-            answer = await self._database.write(self._lease, endpoint_id, session_id, request, capacity)
-            return answer if answer.tasks else None
+            # Whatever made work has mostly brought the answer along. Else reading first spares a wait a commit.
+            answer = standing.result()
+            if answer is None and await self._database.glance(leases.has_work, endpoint_id, session_id, request.number):
+                answer = await self._database.write(self._lease, *arguments)
+            return answer if answer and answer.tasks else None
 
         wait_s = min(request.wait_s, MAX_WAIT_S)
-        answer = await self._wakeups.until(look, wait_s, WORK, session(session_id))
+        try:
+            answer = await self._wakeups.until(look, wait_s, WORK, session(session_id))
+        finally:
+            standing.withdraw()
         if answer is None:
             return LeaseResponse(number=request.number)
         inputs = await grant_each(self._store, answer.inputs.values(), "GET")
@@ -89,6 +91,14 @@ class Dispatch:
                 if function_id in self._run_times.seconds
             },
         )
+
+    def _lease_if_any(
+        self, transaction: Transaction, endpoint_id: str, session_id: str, request: LeaseRequest, capacity: Capacity
+    ) -> _Answer | None:
+        if not leases.has_work(transaction, endpoint_id, session_id, request.number):
+            return None
+        answer = self._lease(transaction, endpoint_id, session_id, request, capacity)
+        return answer if answer.tasks else None
 
     def _lease(
         self, transaction: Transaction, endpoint_id: str, session_id: str, request: LeaseRequest, capacity: Capacity

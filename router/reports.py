@@ -53,7 +53,7 @@ class Reports:
         named = {outcome.location.object_id for outcome in request.outcomes if outcome.location is not None}
         granted = self._minted.find(endpoint_id, named)
         if granted is None:
-            granted = await self._database.read(report_registry.named_segments, endpoint_id, request.outcomes)
+            granted = await self._database.glance(report_registry.named_segments, endpoint_id, request.outcomes)
         sizes = {each.object_id: each.size_bytes for each in granted.values() if each.size_bytes is not None}
         unseen = [each for each in granted.values() if each.size_bytes is None]
         found = await asyncio.gather(*(self._store.size(each.key) for each in unseen))

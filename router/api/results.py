@@ -32,7 +32,7 @@ async def group_results(call: Call[None]) -> GroupResults:
     limit = int(call.number("limit", 1000, 1, 5000))
 
     async def look() -> list[GroupResult] | None:
-        found = await service.database.read(results.group_results, call.principal, group_id, after, limit)
+        found = await service.database.glance(results.group_results, call.principal, group_id, after, limit)
         return found or None
 
     ended = await service.wakeups.until(look, call.number("wait_s", 0, 0, MAX_WAIT_S), group(group_id))
@@ -44,7 +44,7 @@ async def group_results(call: Call[None]) -> GroupResults:
             result.hint = service.hints.get(result.location)
             if result.hint is None:
                 missing.add(result.location.object_id)
-    stored = await service.database.read(objects.find, missing) if missing else {}
+    stored = await service.database.glance(objects.find, missing) if missing else {}
     grants = await grant_each(service.store, stored.values(), "GET")
     return GroupResults(results=ended, cursor=ended[-1].cursor, grants=list(grants.values()))
 
@@ -60,10 +60,10 @@ async def task_result(call: Call[None]) -> TaskResult:
     """One task's result: a hint with the bytes, or a grant to fetch them; the state while there is none."""
     service = call.service
     task_id = call.path("task_id")
-    result, group_id = await service.database.read(results.task_result, call.principal, task_id)
+    result, group_id = await service.database.glance(results.task_result, call.principal, task_id)
 
     async def look() -> TaskResult | None:
-        seen, _ = await service.database.read(results.task_result, call.principal, task_id)
+        seen, _ = await service.database.glance(results.task_result, call.principal, task_id)
         return seen if seen.state in TERMINAL_STATES else None
 
     if result.state not in TERMINAL_STATES:
@@ -72,7 +72,7 @@ async def task_result(call: Call[None]) -> TaskResult:
     if result.location is not None:
         result.hint = service.hints.get(result.location)
         if result.hint is None:
-            stored = await service.database.read(objects.find, {result.location.object_id})
+            stored = await service.database.glance(objects.find, {result.location.object_id})
             for each in stored.values():
                 result.grant = await grant(service.store, each, "GET")
     return result
@@ -91,5 +91,5 @@ async def create_object(call: Call[CreateObject]) -> Grant:
 @routes.add("GET", "/objects/{object_id}", "client", answer=Grant)
 async def show_object(call: Call[None]) -> Grant:
     """Leave to download one of the caller's objects."""
-    stored = await call.service.database.read(objects.own, call.principal, call.path("object_id"))
+    stored = await call.service.database.glance(objects.own, call.principal, call.path("object_id"))
     return await grant(call.service.store, stored, "GET")

@@ -65,7 +65,7 @@ async def heartbeat(call: Call[Heartbeat]) -> HeartbeatResponse:
     if not recalled:
 
         async def look() -> list[AttemptKey] | None:
-            return await service.database.read(sessions.recalled, endpoint_id, session_id) or None
+            return await service.database.glance(sessions.recalled, endpoint_id, session_id) or None
 
         wait_s = min(beat.wait_s, _MAX_HEARTBEAT_WAIT_S)
         recalled = await service.wakeups.until(look, wait_s, session(session_id)) or []

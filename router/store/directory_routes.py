@@ -9,9 +9,9 @@ import time
 from email.utils import formatdate
 
 import msgspec
-from fastapi import APIRouter
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from faas.errors import InvalidRequest, NotFound, RequestRefused, TooLarge
@@ -27,14 +27,14 @@ _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def store_routes(store: DirectoryStore) -> APIRouter:
+def store_routes(store: DirectoryStore) -> list[Route]:
     """Return the routes under ``/v1/store/``; a signed URL is all the leave they ask for.
 
     Args:
         store: whose bytes they serve.
 
     Example:
-        >>> app.include_router(store_routes(store))
+        >>> app.router.routes.extend(store_routes(store))
     """
 
     async def put(request: Request) -> Response:
@@ -54,11 +54,7 @@ def store_routes(store: DirectoryStore) -> APIRouter:
         except RequestRefused as refusal:
             return _refusal(refusal)
 
-    router = APIRouter()
-    # Plain routes: there is nothing in them for FastAPI to validate, and small uploads are frequent.
-    router.add_route(PATH, put, methods=["PUT"], include_in_schema=False)
-    router.add_route(PATH, get, methods=["GET", "HEAD"], include_in_schema=False)
-    return router
+    return [Route(PATH, put, methods=["PUT"]), Route(PATH, get, methods=["GET", "HEAD"])]
 
 
 async def _put(store: DirectoryStore, request: Request) -> Response:

@@ -43,7 +43,7 @@ async def store(root: Path) -> AsyncIterator[DirectoryStore]:
 @pytest.fixture
 def app(store: DirectoryStore) -> fastapi.FastAPI:
     app = fastapi.FastAPI()
-    app.include_router(store_routes(store))
+    app.router.routes.extend(store_routes(store))
     return app
 
 
