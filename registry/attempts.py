@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
 from faas.models import AttemptKey, Location, Outcome
 
-from .database import AnyRow, Transaction
+from .database import Transaction
 from .endings import End, finish
 from .outcomes import AttemptFacts, Decision, TaskFacts, decide
 from .prepared import Prepared, Row, among
@@ -18,7 +19,7 @@ from .schema import attempts, tasks
 _OUTPUT_CHARACTERS = 16 * 1024
 """An agent sends the last few kilobytes of a task's output; more is not kept."""
 
-Facts = dict[tuple[int, int], AnyRow]
+Facts = dict[tuple[int, int], Any]
 """By sequence and number: an attempt's row with what matters of its task."""
 
 
@@ -46,7 +47,7 @@ class Applied:
 
 _this_attempt = sa.and_(attempts.c.sequence == sa.bindparam("s"), attempts.c.number == sa.bindparam("n"))
 
-_FACTS = (
+_FACTS = Prepared(
     sa.select(
         attempts.c.sequence,
         attempts.c.number,
@@ -159,7 +160,7 @@ def load(transaction: Transaction, endpoint_id: str, sequences: list[int]) -> Fa
     if not transaction.is_sqlite:
         lock = sa.select(tasks.c.sequence).where(among(tasks.c.sequence, wanted)).order_by(tasks.c.sequence)
         transaction.execute(lock.with_for_update())
-    rows = transaction.execute(_FACTS, {"sequences": wanted, "of_endpoint": endpoint_id}).all()
+    rows = _FACTS.rows(transaction, sequences=wanted, of_endpoint=endpoint_id)
     return {(row.sequence, row.number): row for row in rows}
 
 
@@ -175,7 +176,7 @@ def attempts_of(transaction: Transaction, session_id: str) -> list[tuple[Attempt
     ]
 
 
-def _task(row: AnyRow, ended: set[int]) -> TaskFacts:
+def _task(row: Any, ended: set[int]) -> TaskFacts:
     return TaskFacts(
         state="succeeded" if row.sequence in ended else row.state,
         attempts=row.attempts,
@@ -183,11 +184,11 @@ def _task(row: AnyRow, ended: set[int]) -> TaskFacts:
         losses=row.losses,
         max_attempts=row.max_attempts,
         max_losses=row.max_losses,
-        idempotent=row.idempotent,
+        idempotent=bool(row.idempotent),
     )
 
 
-def _attempt(row: AnyRow, *, begun: bool, closed: bool) -> AttemptFacts:
+def _attempt(row: Any, *, begun: bool, closed: bool) -> AttemptFacts:
     """The row as the outcomes before this one in the same report leave it."""
     return AttemptFacts(
         number=row.number,
@@ -221,7 +222,7 @@ def plain(text: str) -> str:
     return text.replace("\x00", "\N{REPLACEMENT CHARACTER}")
 
 
-def _end(row: AnyRow, item: Settled, decision: Decision, endpoint_id: str) -> End:
+def _end(row: Any, item: Settled, decision: Decision, endpoint_id: str) -> End:
     succeeded = decision.task == "succeeded"
     only_attempt = item.key.number == row.attempts and row.attempt_ended_at is None
     return End(

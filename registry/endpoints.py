@@ -12,12 +12,13 @@ import sqlalchemy as sa
 from faas.errors import Conflict, InvalidRequest, NotFound
 from faas.models import Endpoint, Pool, RegisterEndpoint, RunPolicy
 
-from .database import AnyRow, Transaction
+from .database import Transaction
 from .functions import is_uuid
 from .identities import Principal
+from .prepared import Prepared, from_json
 from .schema import attempts, classes, endpoints, identities, leases, pools, sessions, tasks
 
-_SITE = (
+_SITE = Prepared(
     sa.select(endpoints, identities.c.name.label("owner"))
     .join(identities, identities.c.identity_id == endpoints.c.owner_id)
     .where(endpoints.c.endpoint_id == sa.bindparam("wanted"))
@@ -124,10 +125,10 @@ def site(transaction: Transaction, endpoint_id: str) -> Site:
     Raises:
         NotFound: it was deleted.
     """
-    row = transaction.execute(_SITE, {"wanted": endpoint_id}).first()
-    if row is None:
+    rows = _SITE.rows(transaction, wanted=endpoint_id)
+    if not rows:
         raise NotFound(f"There is no endpoint {endpoint_id!r}.", fix="Run `faas endpoint configure` again.")
-    return _site(row)
+    return _site(rows[0])
 
 
 def own(transaction: Transaction, principal: Principal, reference: str) -> Site:
@@ -313,14 +314,14 @@ def _counted(transaction: Transaction, query: sa.Select[Any]) -> dict[str, int]:
     return {row[0]: row[1] for row in transaction.execute(query)}
 
 
-def _site(row: AnyRow) -> Site:
+def _site(row: Any) -> Site:
     return Site(
         endpoint_id=row.endpoint_id,
         name=row.name,
         owner_id=row.owner_id,
         owner=row.owner,
-        policy=msgspec.convert(row.policy, RunPolicy),
-        labels=row.labels,
+        policy=msgspec.convert(from_json(row.policy), RunPolicy),
+        labels=from_json(row.labels),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
@@ -11,10 +12,10 @@ import sqlalchemy as sa
 from faas.errors import Conflict
 from faas.models import AttemptKey
 
-from .database import AnyRow, Transaction
+from .database import Transaction
 from .endpoints import Site, in_pool, pool_members, site
 from .identities import list_identities
-from .prepared import Prepared, among
+from .prepared import Prepared, among, from_json
 from .schema import QUEUED, attempts, classes, identities, leases, tasks
 from .sessions import heard, is_active
 
@@ -84,7 +85,7 @@ def lease(
         keys = msgspec.msgpack.decode(before.attempts, type=list[AttemptKey])
         return _granted(keys, _rows(transaction, keys))
     here = site(transaction, endpoint_id)
-    rows: list[AnyRow] = []
+    rows: list[Any] = []
     room_bytes = MAX_LEASE_BYTES
     for share in choose(here, eligible(transaction, here)):
         count = min(share.tasks, max_tasks - len(rows))
@@ -171,7 +172,7 @@ _ENVELOPE = sa.select(
     tasks.c.parents,
     identities.c.name.label("owner"),
 ).join(identities, identities.c.identity_id == tasks.c.owner_id)
-_FIRST = (
+_FIRST = Prepared(
     _ENVELOPE.where(tasks.c.class_id == sa.bindparam("of_class"), tasks.c.state == QUEUED)
     .order_by(tasks.c.sequence)
     .limit(sa.bindparam("at_most"))
@@ -189,9 +190,9 @@ _FORGET = Prepared(sa.delete(leases).where(leases.c.session_id == sa.bindparam("
 _REMEMBER = Prepared(sa.insert(leases), ["session_id", "number", "attempts"])
 
 
-def _take(transaction: Transaction, class_id: int, count: int, room_bytes: int) -> list[AnyRow]:
-    taken: list[AnyRow] = []
-    for row in transaction.execute(_FIRST, {"of_class": class_id, "at_most": count}).all():
+def _take(transaction: Transaction, class_id: int, count: int, room_bytes: int) -> list[Any]:
+    taken: list[Any] = []
+    for row in _FIRST.rows(transaction, of_class=class_id, at_most=count):
         if taken and len(row.payload) > room_bytes:
             break
         taken.append(row)
@@ -199,7 +200,7 @@ def _take(transaction: Transaction, class_id: int, count: int, room_bytes: int) 
     return taken
 
 
-def _rows(transaction: Transaction, keys: list[AttemptKey]) -> list[AnyRow]:
+def _rows(transaction: Transaction, keys: list[AttemptKey]) -> list[Any]:
     query = _ENVELOPE.where(among(tasks.c.sequence, [key.sequence for key in keys]))
     found = {row.sequence: row for row in transaction.execute(query).all()}
     return [found[key.sequence] for key in keys]
@@ -226,7 +227,7 @@ def _record(transaction: Transaction, endpoint_id: str, session_id: str, number:
     _REMEMBER.run(transaction, [{"session_id": session_id, "number": number, "attempts": msgspec.msgpack.encode(keys)}])
 
 
-def _granted(keys: list[AttemptKey], rows: list[AnyRow]) -> list[Granted]:
+def _granted(keys: list[AttemptKey], rows: list[Any]) -> list[Granted]:
     return [
         Granted(
             key=key,
@@ -236,9 +237,9 @@ def _granted(keys: list[AttemptKey], rows: list[AnyRow]) -> list[Granted]:
             function_id=row.function_id,
             payload=row.payload,
             argument_object=row.argument_object,
-            objects=row.objects or [],
+            objects=from_json(row.objects) or [],
             timeout_s=row.timeout_s,
-            idempotent=row.idempotent,
+            idempotent=bool(row.idempotent),
             losses=row.losses,
             depends=row.parents > 0,
         )

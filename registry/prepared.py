@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import namedtuple
 from collections.abc import Callable, Sequence
 from operator import itemgetter
@@ -23,7 +24,7 @@ class Prepared:
 
     SQLAlchemy's executemany spends some 25 µs a row on parameters, and building a statement anew some 300 µs;
     this hands the values to the driver and applies only those conversions of parameters that do something.
-    Results are the driver's own values: select no JSON and no booleans with it.
+    Results are the driver's own values: on SQLite booleans are 0 and 1, and JSON is text (see ``from_json``).
 
     Args:
         statement: its parameters named by ``bindparam``, or an INSERT.
@@ -72,6 +73,11 @@ class Prepared:
         return compiled
 
 
+def from_json(value: Any) -> Any:
+    """The value of a JSON column that a prepared statement returned: SQLite's driver leaves it as text."""
+    return json.loads(value) if isinstance(value, str) else value
+
+
 class _Compiled:
     """A statement compiled for one dialect."""
 
@@ -82,7 +88,7 @@ class _Compiled:
         self.sql = str(compiled)
         names = [column.name for column in getattr(statement, "selected_columns", ())]
         names += [column.name for column in getattr(statement, "_returning", ())]
-        self.row = namedtuple("row", names, rename=True)  # type: ignore[misc]  # noqa: PYI024
+        self.row = namedtuple("row", names, rename=True)  # type: ignore[misc]
         order: list[str] | None = compiled.positiontup
         self._positional = order is not None
         self._order: list[str] = list(compiled.bind_names.values()) if order is None else order

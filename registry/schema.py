@@ -17,7 +17,7 @@ Id = sa.String(36)
 Sequence = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 """SQLite numbers rows by itself only for a column of type INTEGER."""
 Time: sa.Double[float] = sa.Double()
-QUEUED = sa.literal("queued", literal_execute=True)
+QUEUED: sa.ColumnElement[str] = sa.literal_column("'queued'", sa.String)
 """Written out in statements: a prepared statement uses the partial index on queued tasks only then."""
 
 identities = sa.Table(

@@ -25,6 +25,7 @@ from faas.models import Problem
 from router.api import endpoints, functions, identities, results, sessions, tasks
 from router.api.routes import PROBLEM, model_schemas, problem
 from router.bootstrap import write_credentials
+from router.protocol import GatheringProtocol
 from router.service import Service
 from router.settings import ServiceSettings
 from router.store.directory import DirectoryStore
@@ -75,6 +76,7 @@ def serve(settings: ServiceSettings) -> None:
     asyncio.run(_prepare(service))
     config = uvicorn.Config(
         create_app(service),
+        http=GatheringProtocol,
         log_level=settings.log_level,
         access_log=False,
         ssl_certfile=settings.tls_certificate,

@@ -95,8 +95,6 @@ class Dispatch:
     def _lease_if_any(
         self, transaction: Transaction, endpoint_id: str, session_id: str, request: LeaseRequest, capacity: Capacity
     ) -> _Answer | None:
-        if not leases.has_work(transaction, endpoint_id, session_id, request.number):
-            return None
         answer = self._lease(transaction, endpoint_id, session_id, request, capacity)
         return answer if answer.tasks else None
 
