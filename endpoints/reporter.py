@@ -13,7 +13,7 @@ from endpoints.segments import GrantStock, Upload, uploads
 from endpoints.service import Service
 from endpoints.spool import Batch, Spool
 from faas.errors import NotAuthenticated, PermissionDenied, RequestRefused
-from faas.models import HINT_BYTES, AttemptKey, Grant, Outcome, ReportRequest, ReportResponse
+from faas.models import HINT_BYTES, INLINE_SEGMENT_BYTES, AttemptKey, Grant, Outcome, ReportRequest, ReportResponse
 
 logger = logging.getLogger(__name__)
 
@@ -132,18 +132,20 @@ class Reporter:
             for owner_id, own in results.items()
             for upload in uploads(owner_id, own, self._settings.segment_bytes)
         ]
+        segments: dict[str, bytes] = {}
         if len(planned) == 1:
-            await self._upload(planned[0])
+            await self._upload(planned[0], segments)
         elif planned:
-            await asyncio.gather(*map(self._upload, planned))
+            await asyncio.gather(*(self._upload(upload, segments) for upload in planned))
         outcomes = [outcome for own in results.values() for outcome, _, _ in own]
         if not outcomes:
             return
-        _add_hints(results)
+        _add_hints(results, segments)
         try:
             answer = await self._service.report(
                 ReportRequest(
                     outcomes=outcomes,
+                    segments=segments,
                     run_s=_mean_run_s(batch for _, batch in portion),
                     owners=self._stock.short_of(owner_id for owner_id in results if owner_id),
                 )
@@ -167,14 +169,22 @@ class Reporter:
                     Path(file).unlink(missing_ok=True)
         self._settled([outcome.attempt for outcome in outcomes])
 
-    async def _upload(self, upload: Upload) -> None:
-        """Store one object, with a new grant if the one in hand turns out to have expired."""
+    async def _upload(self, upload: Upload, segments: dict[str, bytes]) -> None:
+        """Store one object, with a new grant if the one in hand turns out to have expired.
+
+        A small one that the service would store itself joins ``segments`` instead, to go with the report.
+        """
         async with self._uploading:
             tries = 0
             while True:
                 grant = await self._grant(upload.owner_id)
+                content = upload.content()
+                if grant.inline and isinstance(content, bytes) and _fits(content, segments):
+                    segments[grant.object_id] = content
+                    upload.locate(grant.object_id)
+                    return
                 try:
-                    await self._service.put_object(grant, upload.content())
+                    await self._service.put_object(grant, content)
                 except RequestRefused as error:
                     tries += 1
                     if tries >= _GRANT_TRIES:
@@ -207,6 +217,11 @@ class Reporter:
             self._recalled(answer.recalled)
 
 
+def _fits(content: bytes, segments: dict[str, bytes]) -> bool:
+    """Whether a segment may go with the report, together with those that do already."""
+    return len(content) <= INLINE_SEGMENT_BYTES and sum(map(len, segments.values())) <= _HINTS_BYTES
+
+
 def _mean_run_s(batches: Iterable[Batch]) -> dict[str, float]:
     total: dict[str, tuple[float, int]] = {}
     for batch in batches:
@@ -216,11 +231,15 @@ def _mean_run_s(batches: Iterable[Batch]) -> dict[str, float]:
     return {function_id: seconds / calls for function_id, (seconds, calls) in total.items()}
 
 
-def _add_hints(results: dict[str, list[tuple[Outcome, bytes, str]]]) -> None:
-    """Repeat small results in the report, up to a total: the service may keep them in memory."""
+def _add_hints(results: dict[str, list[tuple[Outcome, bytes, str]]], segments: dict[str, bytes]) -> None:
+    """Repeat small results in the report, up to a total: the service may keep them in memory.
+
+    Those in ``segments`` are in the report already.
+    """
     left = _HINTS_BYTES
     for own in results.values():
         for outcome, data, _ in own:
-            if data and len(data) <= min(HINT_BYTES, left):
+            place = outcome.location
+            if data and len(data) <= min(HINT_BYTES, left) and place is not None and place.object_id not in segments:
                 outcome.hint = data
                 left -= len(data)

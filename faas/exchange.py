@@ -152,11 +152,15 @@ def outgoing(
     """
     limits = {"connect": timeout_s, "read": timeout_s, "write": timeout_s, "pool": timeout_s}
     request = httpx.Request(
-        method, url, params=params, headers=headers, content=content, extensions={"timeout": limits}
+        method, _parsed(url), params=params, headers=headers, content=content, extensions={"timeout": limits}
     )
     if request.url.scheme not in ("http", "https"):
         raise httpx.UnsupportedProtocol(f"{request.url.scheme!r} is no protocol of the web.")
     return request
+
+
+_parsed = lru_cache(maxsize=256)(httpx.URL)
+"""Requests go to a few places over and over, and httpx takes a while to read an address."""
 
 
 # Coming back

@@ -297,6 +297,8 @@ class AsyncLink:
 
     async def _repeat(self, once: Callable[[], Awaitable[R]], url: str, timeout_s: float) -> R:
         try:
+            if self._attempts == 1:  # an agent, which has patience of its own
+                return await once()
             return await tenacity.AsyncRetrying(**rule(self._attempts, timeout_s))(once)
         except Again as last:
             raise ended(self.url, url, last) from last.__cause__

@@ -21,6 +21,7 @@ async def grant(store: Store, stored: StoredObject, verb: Verb, *, size_bytes: i
         url=signed.url,
         headers=dict(signed.headers),
         expires_at=signed.expires_at,
+        inline=verb == "PUT" and store.carried,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from faas.models import AttemptKey, ReportRequest, ReportResponse
+from faas.models import HINT_BYTES, AttemptKey, ReportRequest, ReportResponse
 from registry import objects, sessions
 from registry import reports as report_registry
 from registry.database import Database, Transaction
@@ -32,8 +32,12 @@ class Reports:
         sizes = await self._sizes(principal.endpoint_id, request)
         for outcome in request.outcomes:
             place = outcome.location
-            if outcome.hint is not None and place is not None and place.object_id in sizes:
-                self._hints.put(place, outcome.hint)
+            if place is None or place.object_id not in sizes:
+                continue
+            segment = request.segments.get(place.object_id)
+            hint = outcome.hint if segment is None else segment[place.offset : place.offset + place.length_bytes]
+            if hint is not None and len(hint) <= HINT_BYTES:
+                self._hints.put(place, hint)
         self._run_times.learn(request.run_s)
         dropped, segments, recalled = await self._database.write(
             self._count, principal.endpoint_id, session_id, request, sizes
@@ -47,7 +51,7 @@ class Reports:
         )
 
     async def _sizes(self, endpoint_id: str, request: ReportRequest) -> dict[str, int]:
-        """Stored sizes of the segments named, of those that this endpoint was granted."""
+        """Stored sizes of the segments named that this endpoint was granted, once those that came along are stored."""
         if not any(outcome.location for outcome in request.outcomes):
             return {}
         named = {outcome.location.object_id for outcome in request.outcomes if outcome.location is not None}
@@ -56,11 +60,18 @@ class Reports:
             granted = await self._database.glance(report_registry.named_segments, endpoint_id, request.outcomes)
         sizes = {each.object_id: each.size_bytes for each in granted.values() if each.size_bytes is not None}
         unseen = [each for each in granted.values() if each.size_bytes is None]
-        found = await asyncio.gather(*(self._store.size(each.key) for each in unseen))
+        found = await asyncio.gather(*(self._stored(each, request.segments.get(each.object_id)) for each in unseen))
         for each, size_bytes in zip(unseen, found, strict=True):
             if size_bytes is not None:
                 sizes[each.object_id] = size_bytes
         return sizes
+
+    async def _stored(self, segment: StoredObject, data: bytes | None) -> int | None:
+        """The size of a segment in the store, once what came of it with the report is there."""
+        if data is None or not self._store.carried:
+            return await self._store.size(segment.key)
+        await self._store.write(segment.key, data)
+        return len(data)
 
     @staticmethod
     def _count(

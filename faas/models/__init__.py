@@ -10,6 +10,7 @@ from __future__ import annotations
 from .common import (
     HINT_BYTES,
     INLINE_ARGUMENT_BYTES,
+    INLINE_SEGMENT_BYTES,
     MAX_BATCH_TASKS,
     MAX_BODY_BYTES,
     MAX_CODE_BYTES,
@@ -60,6 +61,7 @@ from .tasks import (
 __all__ = [
     "HINT_BYTES",
     "INLINE_ARGUMENT_BYTES",
+    "INLINE_SEGMENT_BYTES",
     "MAX_BATCH_TASKS",
     "MAX_BODY_BYTES",
     "MAX_CODE_BYTES",

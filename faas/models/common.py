@@ -35,6 +35,8 @@ INLINE_ARGUMENT_BYTES = 64 * 1024
 """Packed arguments up to this size travel in the task; larger ones become objects."""
 HINT_BYTES = 32 * 1024
 """Results up to this size may be repeated in a report as a hint."""
+INLINE_SEGMENT_BYTES = 256 * 1024
+"""Segments up to this size may travel in the report, where their grant says so."""
 MAX_BODY_BYTES = 32 * 1024 * 1024
 """A request body over this size is refused with 413."""
 MAX_CODE_BYTES = 8 * 1024 * 1024

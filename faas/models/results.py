@@ -15,6 +15,8 @@ class Grant(Model, kw_only=True):
     url: str
     headers: dict[str, str] = {}
     expires_at: float = 0.0
+    inline: bool = False
+    """The service carries this store's bytes itself, so small ones may as well come with the report on them."""
 
 
 class GroupResult(Model, kw_only=True):

@@ -121,6 +121,8 @@ class ReportRequest(Model, kw_only=True):
     outcomes: list[Outcome]
     run_s: dict[str, float] = {}
     """Function id to the mean run time of these outcomes' calls."""
+    segments: dict[str, bytes] = {}
+    """Object id to its bytes, for small segments whose grant is ``inline``: stored before the outcomes are counted."""
     owners: list[str] = []
     """Owner ids for which one more segment grant each is wanted."""
 

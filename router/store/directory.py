@@ -38,6 +38,8 @@ class DirectoryStore:
         >>> store = DirectoryStore(Path("/var/lib/faas/objects"), secret=load_secret(Path("/var/lib/faas/secret")))
     """
 
+    carried = True
+
     def __init__(self, root: Path, *, secret: bytes, service_url: str = "") -> None:
         self.root = root
         self.files = Files(root)

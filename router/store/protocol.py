@@ -59,6 +59,9 @@ class Store(Protocol):
     Every method may raise ``faas.errors.ServiceUnavailable`` when the store does not answer.
     """
 
+    carried: bool
+    """Whether the bytes pass through the service itself."""
+
     async def grant(self, key: str, verb: Verb, *, expires_s: float, size_bytes: int | None = None) -> SignedURL:
         """Mint a URL for one object and one verb.
 

@@ -42,6 +42,8 @@ class S3Store:
         >>> store = open_s3_store("s3://results/production")
     """
 
+    carried = False
+
     def __init__(self, session: Any, client: Any, bucket: str, prefix: str = "") -> None:
         self.name = f"s3://{bucket}/{prefix}".rstrip("/")
         self._client = client
