@@ -10,6 +10,7 @@ from __future__ import annotations
 from .common import (
     HINT_BYTES,
     INLINE_ARGUMENT_BYTES,
+    MAX_AMOUNT,
     MAX_BATCH_TASKS,
     MAX_BODY_BYTES,
     MAX_CODE_BYTES,
@@ -25,7 +26,17 @@ from .common import (
     Scope,
     TaskState,
 )
-from .endpoints import AllowedFunctions, Endpoint, EndpointCreated, Pool, RegisterEndpoint, RunPolicy
+from .endpoints import (
+    DEFAULT_ENVIRONMENT,
+    DEFAULT_SHAPE,
+    AllowedFunctions,
+    Endpoint,
+    EndpointCreated,
+    Pool,
+    RegisterEndpoint,
+    RunPolicy,
+    Shape,
+)
 from .functions import Function, FunctionCode, RegisterFunction
 from .identities import CreateIdentity, CreateToken, Identity, Token, WhoAmI
 from .results import CreateObject, Grant, GroupResult, GroupResults, TaskResult
@@ -36,6 +47,7 @@ from .sessions import (
     LeasedTask,
     LeaseRequest,
     LeaseResponse,
+    Offer,
     OpenSession,
     Outcome,
     ReportRequest,
@@ -58,8 +70,11 @@ from .tasks import (
 )
 
 __all__ = [
+    "DEFAULT_ENVIRONMENT",
+    "DEFAULT_SHAPE",
     "HINT_BYTES",
     "INLINE_ARGUMENT_BYTES",
+    "MAX_AMOUNT",
     "MAX_BATCH_TASKS",
     "MAX_BODY_BYTES",
     "MAX_CODE_BYTES",
@@ -94,6 +109,7 @@ __all__ = [
     "Location",
     "Model",
     "Nothing",
+    "Offer",
     "OpenSession",
     "Outcome",
     "Pool",
@@ -106,6 +122,7 @@ __all__ = [
     "RunPolicy",
     "Scope",
     "SessionOpened",
+    "Shape",
     "Submission",
     "SubmitRequest",
     "SubmitResponse",
