@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any
+
+from faas.models import MAX_AMOUNT
 
 RESOURCES = ("cores", "gpus", "memory_gb")
 """What may be asked for, by the name it has in ``resources``."""
@@ -21,13 +24,11 @@ def resources_problem(resources: Mapping[Any, Any]) -> str:
         >>> resources_problem({"gpu": 1})
         "resources: there is no 'gpu'; give cores, gpus or memory_gb."
     """
-    from faas.models import MAX_AMOUNT  # a user who sets no resources need not wait for msgspec at import
-
     for name, amount in resources.items():
         if name not in RESOURCES:
             return f"resources: there is no {str(name)[:80]!r}; give {', '.join(RESOURCES[:-1])} or {RESOURCES[-1]}."
         # A truth value would pass for a number, and comparing with NaN is never true.
-        if not isinstance(amount, (int, float)) or isinstance(amount, bool) or not 0 <= amount <= MAX_AMOUNT:
+        if not isinstance(amount, Real) or isinstance(amount, bool) or not 0 <= amount <= MAX_AMOUNT:
             return f"resources: {name} is {str(amount)[:80]}; give a number within 0 and {MAX_AMOUNT:,}."
     return ""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faas.models import RunPolicy
+from faas.models import Offer, RunPolicy
 from registry.endpoints import Site
 from registry.leases import QueuedClass, Share
 from router.policies import LOOKAHEAD_S, POLICIES, Capacity, FirstFree
@@ -27,7 +27,8 @@ def choose(
     held_s: float = 0.0,
     max_tasks: int = 2_000,
 ) -> list[Share]:
-    return FirstFree().choose(SITE, Capacity(workers, idle, held_s, max_tasks), classes, run_s or {})
+    offer = Offer(shape="default", workers=workers, idle_workers=idle, held_s=held_s)
+    return FirstFree().choose(SITE, Capacity({"default": offer}, max_tasks), classes, run_s or {})
 
 
 def test_unknown_run_times_go_to_idle_workers_one_each() -> None:
