@@ -15,7 +15,7 @@ _MAX_NAMES = 100
 """Shapes, or environments, that one endpoint can have."""
 
 
-class Requirements(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+class Requirements(msgspec.Struct, frozen=True, gc=False):
     """What a task needs of its worker. To need 0 of something and not to name it are the same."""
 
     cores: float = 0.0
@@ -28,12 +28,15 @@ class Requirements(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     def resources(self) -> dict[str, float]:
         """As in a submission."""
         amounts = {"cores": self.cores, "gpus": self.gpus, "memory_gb": self.memory_gb}
-        return {name: amount for name, amount in amounts.items() if amount}
+        return {name: float(amount) for name, amount in amounts.items() if amount}
 
     @property
     def text(self) -> str | None:
         """As kept in the database: the same text for the same needs, None for none."""
-        return None if self == NO_REQUIREMENTS else msgspec.json.encode(self).decode()
+        named: dict[str, float | str] = {**self.resources}
+        if self.environment:
+            named["environment"] = self.environment
+        return msgspec.json.encode(named).decode() if named else None
 
 
 NO_REQUIREMENTS = Requirements()
