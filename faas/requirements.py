@@ -27,8 +27,8 @@ def resources_problem(resources: Mapping[Any, Any]) -> str:
     for name, amount in resources.items():
         if name not in RESOURCES:
             return f"resources: there is no {str(name)[:80]!r}; give {', '.join(RESOURCES[:-1])} or {RESOURCES[-1]}."
-        # A truth value would pass for a number, and comparing with NaN is never true.
-        if not isinstance(amount, Real) or isinstance(amount, bool) or not 0 <= amount <= MAX_AMOUNT:
+        is_number = not isinstance(amount, bool) and isinstance(amount, Real)
+        if not is_number or not 0 <= amount <= MAX_AMOUNT:  # which NaN is not either
             return f"resources: {name} is {str(amount)[:80]}; give a number within 0 and {MAX_AMOUNT:,}."
     return ""
 

@@ -202,9 +202,8 @@ def _visible(principal: Principal) -> sa.Select[Any]:
 
 def _function(row: AnyRow) -> Function:
     needed = requirements_of(row.requirements)
-    told = {"resources": needed.resources, "environment": needed.environment}
-    known = [name for name in Function.__struct_fields__ if name not in told]
-    return Function(**{name: row._mapping[name] for name in known}, **told)
+    told = {**row._mapping, "resources": needed.resources, "environment": needed.environment}
+    return Function(**{name: told[name] for name in Function.__struct_fields__})
 
 
 def _unknown(reference: str) -> NotFound:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+import msgspec
+
 from .common import Amount, Model
 
 
@@ -19,7 +21,7 @@ class RunPolicy(Model, kw_only=True):
     identities: dict[str, AllowedFunctions] = {}
 
 
-class Shape(Model, kw_only=True, frozen=True):
+class Shape(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True, gc=False):
     """What one worker has to run a task with."""
 
     cores: Amount = 1.0

@@ -100,7 +100,11 @@ def test_no_smaller_one_would_do(offer: dict[str, Shape], needed: Requirements) 
 
 @given(a_shape, needs, needs)
 def test_who_needs_more_fits_in_fewer(shape: Shape, one: Requirements, other: Requirements) -> None:
-    both = Requirements(*(max(a, b) for a, b in zip(_amounts(one), _amounts(other), strict=True)))
+    both = Requirements(
+        cores=max(one.cores, other.cores),
+        gpus=max(one.gpus, other.gpus),
+        memory_gb=max(one.memory_gb, other.memory_gb),
+    )
     assert fits(shape, both) == (fits(shape, one) and fits(shape, other))
 
 
@@ -183,7 +187,3 @@ def test_impossible_offerings_are_refused(fields: dict[str, Any], field: str) ->
     with pytest.raises(InvalidRequest) as refusal:
         offered(_session(**fields))
     assert refusal.value.field == field
-
-
-def _amounts(needed: Requirements) -> tuple[float, float, float]:
-    return needed.cores, needed.gpus, needed.memory_gb
