@@ -151,7 +151,7 @@ def show_endpoint(name: Name, home: Home = None, as_json: AsJson = False) -> Non
             fields[f"shape {shape}"] = amounts({n: v for n, v in msgspec.structs.asdict(has).items() if v is not None})
         for environment, facts in remote.environments.items():
             told = ", ".join(f"{key} {value}" for key, value in facts.items())
-            fields[f"environment {environment}"] = told or "not used yet"
+            fields[f"environment {environment}"] = told or "nothing reported yet"
     elif trouble:
         fields["service"] = f"not asked: {trouble}"
     print_fields(fields)

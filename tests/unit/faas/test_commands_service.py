@@ -220,7 +220,7 @@ def test_what_tasks_need_is_shown_and_asked_for(faas: Faas, site: Site, client: 
         link.request("POST", "/v1/sessions", opening, response=SessionOpened)
     status = faas("endpoint", "status", "shaped")
     assert "shape big            cores=4,gpus=1,memory_gb=16\n" in status
-    assert "environment xpcs     not used yet\n" in status
+    assert "environment xpcs     nothing reported yet\n" in status
     (listed,) = (each["service"] for each in faas.json("endpoint", "list") if each["name"] == "shaped")
     assert listed["shapes"] == {"big": {"cores": 4, "gpus": 1, "memory_gb": 16}}
     client.register_function(double, name="shaped", resources={"cores": 2}, environment="xpcs")

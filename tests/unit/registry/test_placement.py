@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from faas.models import (
     AllowedFunctions,
@@ -228,6 +229,13 @@ def test_an_endpoint_that_never_ran_may_have_everything(federation: Federation, 
     assert site.lease() == []
     agent = federation.agent(ada, "new", shapes={"huge": Shape(gpus=8)}, environments=["ml"])
     assert {each.task_id for each in agent.lease()} == {pinned, anywhere}
+
+
+def test_a_session_from_before_shapes_goes_on_as_one_core(federation: Federation, ada: Principal, site: Agent) -> None:
+    federation.write(lambda transaction: transaction.execute(sa.update(schema.endpoints).values(offering=None)))
+    federation.run(ada, target="site", resources={"gpus": 1})
+    [task_id] = federation.run(ada, resources={"cores": 1})
+    assert [(each.task_id, each.shape, each.environment) for each in site.lease()] == [(task_id, "default", "default")]
 
 
 def test_without_endpoints_nothing_is_refused(federation: Federation, ada: Principal) -> None:
