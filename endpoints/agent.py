@@ -20,6 +20,7 @@ from endpoints.service import Service
 from endpoints.session import SessionState
 from endpoints.site import Site
 from endpoints.spool import Spool
+from endpoints.transport import aiohttp_transport
 from faas import __version__
 from faas.credentials import Credentials
 from faas.errors import ConfigurationError, Conflict, RequestRefused
@@ -102,7 +103,9 @@ class Agent:
             loop.add_signal_handler(number, self.stop)
         self._places.prepare()
         with self._places.locked():
-            link = self._link or AsyncLink(self._credentials.url, self._credentials.token, attempts=1)
+            link = self._link or AsyncLink(
+                self._credentials.url, self._credentials.token, attempts=1, connect=aiohttp_transport
+            )
             service = Service(link, self._configuration.retry)
             try:
                 return await self._run(service)

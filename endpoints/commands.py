@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
-from faas.commands.display import AsJson, ago, print_fields, print_json, print_table
+from faas.commands.display import AsJson, ago, amounts, print_fields, print_json, print_table
 from faas.errors import FaasError, NotFound
 from faas.models import Endpoint
 
@@ -91,7 +92,7 @@ def list_endpoints(home: Home = None, as_json: AsJson = False) -> None:
     if trouble:
         typer.echo(f"The service was not asked: {trouble}", err=True)
     print_table(
-        ["name", "here", "service", "workers", "idle", "held", "owner", "seen"],
+        ["name", "here", "service", "workers", "idle", "held", "shapes", "environments", "owner", "seen"],
         (_row(row) for row in rows.values()),
         empty="No endpoints yet. Set one up with: faas endpoint configure NAME",
     )
@@ -100,7 +101,7 @@ def list_endpoints(home: Home = None, as_json: AsJson = False) -> None:
 def _row(row: dict[str, Any]) -> list[str]:
     endpoint: Endpoint | None = row.get("service")
     if endpoint is None:
-        return [row["name"], row["here"], "?", "", "", "", "", ""]
+        return [row["name"], row["here"], "?", "", "", "", "", "", "", ""]
     return [
         row["name"],
         row["here"],
@@ -108,6 +109,8 @@ def _row(row: dict[str, Any]) -> list[str]:
         str(endpoint.workers),
         str(endpoint.idle_workers),
         str(endpoint.held_tasks),
+        ", ".join(endpoint.shapes),
+        ", ".join(endpoint.environments),
         endpoint.owner,
         ago(endpoint.last_seen_at),
     ]
@@ -144,8 +147,11 @@ def show_endpoint(name: Name, home: Home = None, as_json: AsJson = False) -> Non
             "workers": f"{remote.workers}, {remote.idle_workers} idle" if remote.status == "online" else "",
             "tasks": f"{remote.held_tasks} held, {remote.queued_tasks} queued",
         }
+        for shape, has in remote.shapes.items():
+            fields[f"shape {shape}"] = amounts({n: v for n, v in msgspec.structs.asdict(has).items() if v is not None})
         for environment, facts in remote.environments.items():
-            fields[f"environment {environment}"] = ", ".join(f"{key} {value}" for key, value in facts.items())
+            told = ", ".join(f"{key} {value}" for key, value in facts.items())
+            fields[f"environment {environment}"] = told or "nothing reported yet"
     elif trouble:
         fields["service"] = f"not asked: {trouble}"
     print_fields(fields)

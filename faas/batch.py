@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 from faas.identifiers import new_id
@@ -50,6 +51,8 @@ class Batch:
         kwargs: dict[str, Any] | None = None,
         *,
         task_options: TaskOptions = _DEFAULT_OPTIONS,
+        resources: Mapping[str, float] | None = None,
+        environment: str | None = None,
     ) -> str:
         """Add a call.
 
@@ -58,12 +61,15 @@ class Batch:
             args: positional arguments.
             kwargs: keyword arguments.
             task_options: how the task is to be treated.
+            resources: what its worker must have, over and above the options; see :class:`faas.TaskOptions`.
+            environment: where to run, in place of what the options say.
 
         Returns:
             The id the task will have.
 
         Raises:
             TypeError: args is no tuple or list, or kwargs no dictionary with names as keys.
+            ValueError: the resources or the environment are impossible.
             SerializationFailed: an argument cannot be packed.
         """
         if not isinstance(args, (tuple, list, type(None))):
@@ -78,7 +84,7 @@ class Batch:
                 function=str(function_id),
                 payload=payload,
                 dependencies=dependencies,
-                **task_options.fields,
+                **task_options.needing(resources, environment).fields,
             )
         )
         return task_id

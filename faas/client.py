@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -108,6 +108,9 @@ class Client(Catalogue):
         public: bool = False,
         metadata: dict[str, Any] | None = None,
         modules: Iterable[ModuleType | str] = (),
+        *,
+        resources: Mapping[str, float] | None = None,
+        environment: str | None = None,
     ) -> str:
         """Register a function; the same code gives the same id.
 
@@ -118,6 +121,9 @@ class Client(Catalogue):
             public: let everyone run it, at endpoints they may use.
             metadata: anything JSON holds.
             modules: local modules or packages to ship with it.
+            resources: what the workers of its tasks must have, unless a call says otherwise: any of ``cores``,
+                ``gpus``, ``memory_gb``.
+            environment: the environment at the endpoint its tasks run in, unless a call says otherwise.
 
         Returns:
             The function id.
@@ -131,7 +137,9 @@ class Client(Catalogue):
             description = (getattr(function, "__doc__", None) or "").strip().partition("\n")[0]
             if isinstance(function, type) or not hasattr(function, "__name__"):
                 description = ""  # that of its class, or of functools.partial
-        return self.register_packed(packed, name, description, public, metadata)
+        return self.register_packed(
+            packed, name, description, public, metadata, resources=resources or {}, environment=environment or ""
+        )
 
     def register_packed(
         self,
@@ -140,8 +148,14 @@ class Client(Catalogue):
         description: str = "",
         public: bool = False,
         metadata: dict[str, Any] | None = None,
+        *,
+        resources: Mapping[str, float] | None = None,
+        environment: str | None = None,
     ) -> str:
-        """Register what :func:`faas.packing.pack_function` made; see :meth:`register_function`."""
+        """Register what :func:`faas.packing.pack_function` made; see :meth:`register_function`.
+
+        Resources and environment that are None stay as the same code was registered with before.
+        """
         request = RegisterFunction(
             name=name or packed.name,
             serializer=packed.serializer,
@@ -151,6 +165,8 @@ class Client(Catalogue):
             description=description,
             public=public,
             metadata=metadata or {},
+            resources=None if resources is None else {name: float(amount) for name, amount in resources.items()},
+            environment=environment,
         )
         return self.link.request("POST", "/v1/functions", request, response=Function).function_id
 
@@ -162,6 +178,8 @@ class Client(Catalogue):
         function_id: str,
         endpoint_id: str = "any",
         task_options: TaskOptions | None = None,
+        resources: Mapping[str, float] | None = None,
+        environment: str | None = None,
         **kwargs: Any,
     ) -> str:
         """Run a registered function once.
@@ -171,17 +189,21 @@ class Client(Catalogue):
             function_id: the function's id, or the name of one of yours.
             endpoint_id: an endpoint's id or name, a pool's name, or ``any``.
             task_options: how the task is to be treated.
-            kwargs: its keyword arguments.
+            resources: what its worker must have, over and above the options; see :class:`faas.TaskOptions`.
+            environment: where to run, in place of what the options say.
+            kwargs: its keyword arguments. Those of the names above go through :meth:`create_batch`.
 
         Returns:
             The task id.
 
         Raises:
+            ValueError: the resources or the environment are impossible.
             SerializationFailed: an argument cannot be packed.
-            RequestRefused: the task was not accepted.
+            RequestRefused: the task was not accepted; no endpoint has what it needs, for example.
         """
         batch = self.create_batch()
-        task_id = batch.add(function_id, args, kwargs, task_options=task_options or TaskOptions())
+        options = (task_options or TaskOptions()).needing(resources, environment)
+        task_id = batch.add(function_id, args, kwargs, task_options=options)
         self.batch_run(endpoint_id, batch)
         return task_id
 

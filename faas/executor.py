@@ -5,7 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -32,6 +32,8 @@ class Executor(concurrent.futures.Executor):
         endpoint_id: where tasks go: an endpoint's id or name, a pool's name, or ``any``.
         task_group_id: the group of all tasks; a new one by default.
         task_options: how tasks are to be treated; the attribute may be changed between submissions.
+        resources: what their workers must have, over and above the options; see :class:`faas.TaskOptions`.
+        environment: where they run, in place of what the options say.
         modules: local modules to ship with functions registered on first use.
         patience_s: how long the service may be away before submissions fail with ``ServiceUnavailable``.
 
@@ -48,13 +50,15 @@ class Executor(concurrent.futures.Executor):
         task_group_id: str | None = None,
         *,
         task_options: TaskOptions | None = None,
+        resources: Mapping[str, float] | None = None,
+        environment: str | None = None,
         modules: Iterable[ModuleType | str] = (),
         patience_s: float = 600.0,
     ) -> None:
+        self.task_options = (task_options or TaskOptions()).needing(resources, environment)
         self.client = client or Client()
         self.endpoint_id = str(endpoint_id)
         self.task_group_id = str(task_group_id or new_id())
-        self.task_options = task_options or TaskOptions()
         self._modules = (modules,) if isinstance(modules, (str, ModuleType)) else tuple(modules)
         at_end = self.client.close if client is None else None
         self._courier = Courier(self.client.link, self.task_group_id, patience_s, at_end)
@@ -95,6 +99,8 @@ class Executor(concurrent.futures.Executor):
         kwargs: dict[str, Any] | None = None,
         *,
         task_options: TaskOptions | None = None,
+        resources: Mapping[str, float] | None = None,
+        environment: str | None = None,
     ) -> TaskFuture:
         """Call a function registered before, by its id or, if it is yours, its name.
 
@@ -103,11 +109,18 @@ class Executor(concurrent.futures.Executor):
             args: positional arguments.
             kwargs: keyword arguments.
             task_options: how this task is to be treated; by default as all of this executor's.
+            resources: what its worker must have, over and above the options; see :class:`faas.TaskOptions`.
+            environment: where to run, in place of what the options say.
 
         Returns:
             The task's future; it ends with ``NotFound`` if there is no such function.
+
+        Raises:
+            ValueError: the resources or the environment are impossible.
+            SerializationFailed: an argument cannot be packed.
         """
-        return self._call(str(function_id), tuple(args or ()), kwargs or {}, task_options or self.task_options)
+        options = (task_options or self.task_options).needing(resources, environment)
+        return self._call(str(function_id), tuple(args or ()), kwargs or {}, options)
 
     def map(
         self, fn: Callable[..., Any], *iterables: Iterable[Any], timeout: float | None = None, chunksize: int = 1

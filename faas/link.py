@@ -203,7 +203,7 @@ class AsyncLink:
         token: the bearer token; sent to the service and nowhere else, grants included.
         timeout_s: how long the service may stay silent, on top of a long poll's ``wait_s``.
         attempts: tries for each request.
-        transport: an httpx transport in place of the network, for tests and in-process services.
+        connect: makes an httpx transport, given a proxy's URL or None.
 
     Raises:
         ConfigurationError: the URL or the token cannot be used.
@@ -216,13 +216,13 @@ class AsyncLink:
         *,
         timeout_s: float = 30,
         attempts: int = 6,
-        transport: httpx.AsyncBaseTransport | None = None,
+        connect: Callable[[str | None], httpx.AsyncBaseTransport] = asynchronous,
     ) -> None:
         self.url = check_url(url)
         self._headers = service_headers(check_token(token))
         self._timeout_s = timeout_s
         self._attempts = attempts
-        self._transports = Transports(lambda proxy: transport or asynchronous(proxy))
+        self._transports = Transports(connect)
         self._transports.to(httpx.URL(self.url))
 
     def __repr__(self) -> str:

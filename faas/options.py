@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from faas.requirements import name_problem, resources_problem
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 @dataclass(frozen=True)
@@ -18,6 +23,9 @@ class TaskOptions:
         max_losses: how often it may be lost with its worker before it ends ``lost``.
         priority: higher runs first among your own tasks.
         idempotent: False if it must not run twice: once started it is never started again.
+        resources: what its worker must have: any of ``cores``, ``gpus``, ``memory_gb``; what is not named is as the
+            function was registered with. The smallest worker that has it all is taken.
+        environment: the environment at the endpoint to run in; by default as the function was registered with.
         tags: for finding it again.
         retry_of: the task this one repeats.
 
@@ -34,6 +42,8 @@ class TaskOptions:
     max_losses: int = 3
     priority: int = 0
     idempotent: bool = True
+    resources: Mapping[str, float] = field(default_factory=dict)
+    environment: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     retry_of: str = ""
 
@@ -46,6 +56,32 @@ class TaskOptions:
             raise ValueError(f"max_losses is {self.max_losses!r}; give 0 or more.")
         if not all(isinstance(name, str) and isinstance(value, str) for name, value in self.tags.items()):
             raise ValueError("tags: names and values are text.")
+        if problem := resources_problem(self.resources):
+            raise ValueError(problem)
+        if self.environment and (problem := name_problem(self.environment, "environment")):
+            raise ValueError(problem)
+
+    def needing(self, resources: Mapping[str, float] | None, environment: str | None) -> Self:
+        """The same options, but for other needs.
+
+        Args:
+            resources: amounts that replace those of the same name; None for none.
+            environment: the environment to run in; None for the same.
+
+        Raises:
+            ValueError: they are impossible.
+
+        Example:
+            >>> TaskOptions(resources={"cores": 4}).needing({"gpus": 1}, None).resources
+            {'cores': 4, 'gpus': 1}
+        """
+        if resources is None and environment is None:
+            return self
+        return replace(
+            self,
+            resources={**self.resources, **(resources or {})},
+            environment=self.environment if environment is None else environment,
+        )
 
     @cached_property
     def fields(self) -> dict[str, Any]:
@@ -56,6 +92,8 @@ class TaskOptions:
             "max_losses": self.max_losses,
             "priority": self.priority,
             "idempotent": self.idempotent,
+            "resources": {name: float(amount) for name, amount in self.resources.items()},
+            "environment": self.environment,
             "tags": dict(self.tags),
             "retry_of": self.retry_of,
         }

@@ -16,6 +16,7 @@ from .database import Transaction
 from .functions import is_uuid
 from .identities import Principal
 from .prepared import Prepared, from_json
+from .requirements import UNTOLD, Offering, Requirements, offering_of
 from .schema import attempts, classes, endpoints, identities, leases, pools, sessions, tasks
 
 _SITE = Prepared(
@@ -35,6 +36,12 @@ class Site:
     owner: str
     policy: RunPolicy
     labels: dict[str, str] = field(default_factory=dict)
+    offering: Offering | None = None
+    """None before the first session: nothing is known of its workers."""
+
+    def shape_for(self, needed: Requirements) -> str | None:
+        """The shape of worker that is to run a task here; None where it cannot run."""
+        return (self.offering or UNTOLD).shape_for(needed)
 
     def allows(self, identity_id: str, identity: str, function_id: str | None = None) -> bool:
         """Whether this identity may run (this function) here: the owner always, others as configured."""
@@ -153,6 +160,15 @@ def usable(transaction: Transaction, principal: Principal) -> list[Site]:
     ]
 
 
+def members(transaction: Transaction, principal: Principal, target: Target) -> list[Site]:
+    """The endpoints of ``any`` or of a pool that this identity may run something at, by name."""
+    candidates = sorted(usable(transaction, principal), key=lambda candidate: candidate.name)
+    if target.kind == "any":
+        return candidates
+    pool = show_pool(transaction, principal, target.reference)
+    return [candidate for candidate in candidates if in_pool(candidate, pool)]
+
+
 def resolve_target(transaction: Transaction, principal: Principal, reference: str) -> Target:
     """What a target names for this caller: own names first, then endpoints that allow the caller.
 
@@ -221,7 +237,8 @@ def shown(transaction: Transaction, principal: Principal) -> list[Endpoint]:
                 last_seen_at=row.last_seen_at,
                 host=row.host or "",
                 pid=row.pid or 0,
-                environments=row.environments,
+                shapes=candidate.offering.shapes if candidate.offering else {},
+                environments=_environments(candidate, row.environments),
             )
         )
     return result
@@ -310,6 +327,13 @@ def check_name(name: str, what: str) -> None:
         )
 
 
+def _environments(candidate: Site, reported: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+    """What the runners of each environment reported, for those that are offered now."""
+    if candidate.offering is None:
+        return reported
+    return {name: reported.get(name, {}) for name in candidate.offering.environments}
+
+
 def _counted(transaction: Transaction, query: sa.Select[Any]) -> dict[str, int]:
     return {row[0]: row[1] for row in transaction.execute(query)}
 
@@ -322,6 +346,7 @@ def _site(row: Any) -> Site:
         owner=row.owner,
         policy=msgspec.convert(from_json(row.policy), RunPolicy),
         labels=from_json(row.labels),
+        offering=offering_of(row.offering),
     )
 
 

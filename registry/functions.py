@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
@@ -16,18 +16,27 @@ from faas.packing import function_id as content_id
 from .database import AnyRow, Transaction
 from .identities import Principal
 from .prepared import Prepared
+from .requirements import NO_REQUIREMENTS, Requirements, effective, requirements_of, stated
 from .schema import attempts, functions, identities, tasks
 
 SERIALIZERS = {"st", "sd", "01"}
 _MAX_METADATA_CHARACTERS = 64 * 1024
 
 _OWN = Prepared(
-    sa.select(functions.c.function_id).where(
+    sa.select(functions.c.function_id, functions.c.requirements).where(
         functions.c.function_id == sa.bindparam("of_function"), functions.c.owner_id == sa.bindparam("of_owner")
     )
 )
 _LISTED = [column for column in functions.c if column.name not in {"code", "modules"}]
 _CODE_BYTES = (sa.func.length(functions.c.code) + sa.func.length(functions.c.modules)).label("code_bytes")
+
+
+class Resolved(NamedTuple):
+    """What a function id or name stands for."""
+
+    function_id: str
+    requirements: Requirements
+    """What its tasks need unless they say otherwise."""
 
 
 def register(transaction: Transaction, principal: Principal, request: RegisterFunction) -> Function:
@@ -50,6 +59,7 @@ def register(transaction: Transaction, principal: Principal, request: RegisterFu
     if is_uuid(request.name):
         raise InvalidRequest("A function's name cannot look like an id.", field="name")
     _check_metadata(request.metadata)
+    stated(request.resources or {}, request.environment or "")
     size_bytes = len(request.code) + len(request.modules)
     if size_bytes > MAX_CODE_BYTES:
         raise TooLarge(
@@ -63,6 +73,7 @@ def register(transaction: Transaction, principal: Principal, request: RegisterFu
         "description": request.description,
         "public": request.public,
         "metadata": request.metadata,
+        "requirements": _requirements(transaction, function_id, request).text,
         "registered_at": transaction.now,
     }
     known = transaction.execute(sa.update(functions).where(functions.c.function_id == function_id).values(**described))
@@ -79,6 +90,17 @@ def register(transaction: Transaction, principal: Principal, request: RegisterFu
             )
         )
     return show(transaction, principal, function_id)
+
+
+def _requirements(transaction: Transaction, function_id: str, request: RegisterFunction) -> Requirements:
+    """What the request says its tasks need; what it leaves open is as it was."""
+    known = NO_REQUIREMENTS
+    if request.resources is None or request.environment is None:
+        query = sa.select(functions.c.requirements).where(functions.c.function_id == function_id)
+        known = requirements_of(transaction.execute(query).scalar_one_or_none())
+    resources = known.resources if request.resources is None else request.resources
+    environment = known.environment if request.environment is None else request.environment
+    return effective(NO_REQUIREMENTS, resources, environment)
 
 
 def _check_metadata(metadata: dict[str, Any]) -> None:
@@ -102,11 +124,15 @@ def show(transaction: Transaction, principal: Principal, reference: str) -> Func
     return _function(_find(transaction, principal, reference))
 
 
-def resolve(transaction: Transaction, principal: Principal, reference: str) -> str:
-    """The id that a function id or name stands for, now, for this caller."""
-    if is_uuid(reference) and _OWN.rows(transaction, of_function=reference, of_owner=principal.identity_id):
-        return reference
-    return str(_find(transaction, principal, reference).function_id)
+def resolve(transaction: Transaction, principal: Principal, reference: str) -> Resolved:
+    """What a function id or name stands for, now, for this caller."""
+    row = None
+    if is_uuid(reference):
+        own = _OWN.rows(transaction, of_function=reference, of_owner=principal.identity_id)
+        row = next(iter(own), None)
+    if row is None:
+        row = _find(transaction, principal, reference)
+    return Resolved(row.function_id, requirements_of(row.requirements))
 
 
 def list_functions(
@@ -175,7 +201,9 @@ def _visible(principal: Principal) -> sa.Select[Any]:
 
 
 def _function(row: AnyRow) -> Function:
-    return Function(**{name: row._mapping[name] for name in Function.__struct_fields__})
+    needed = requirements_of(row.requirements)
+    told = {**row._mapping, "resources": needed.resources, "environment": needed.environment}
+    return Function(**{name: told[name] for name in Function.__struct_fields__})
 
 
 def _unknown(reference: str) -> NotFound:

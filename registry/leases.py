@@ -10,12 +10,13 @@ import msgspec
 import sqlalchemy as sa
 
 from faas.errors import Conflict
-from faas.models import AttemptKey
+from faas.models import DEFAULT_ENVIRONMENT, DEFAULT_SHAPE, AttemptKey
 
 from .database import Transaction
 from .endpoints import Site, in_pool, pool_members, site
 from .identities import list_identities
 from .prepared import Prepared, among, from_json
+from .requirements import requirements_of
 from .schema import QUEUED, attempts, classes, identities, leases, tasks
 from .sessions import heard, is_active
 
@@ -37,6 +38,9 @@ class QueuedClass:
     """Sequence of its first task: the smaller, the longer it waits."""
     queued: int
     """How many of its tasks are queued, counted up to ``COUNTED``."""
+    shape: str = DEFAULT_SHAPE
+    """The shape of worker that is to run them at this endpoint."""
+    environment: str = DEFAULT_ENVIRONMENT
 
 
 @dataclass(frozen=True)
@@ -63,10 +67,14 @@ class Granted(msgspec.Struct, frozen=True, gc=False):
     losses: int
     depends: bool
     """Whether its arguments refer to other tasks' results."""
+    shape: str
+    environment: str
 
 
 Choose = Callable[[Site, list[QueuedClass]], list[Share]]
 """Given the endpoint and the classes it may run, what to take, in order."""
+Wanted = Callable[[QueuedClass], bool]
+"""Whether there is a worker for a class."""
 
 
 def lease(
@@ -83,11 +91,12 @@ def lease(
         if before.number > number:
             raise Conflict(f"Lease {number} was answered long ago; the last one is {before.number}.", field="number")
         keys = msgspec.msgpack.decode(before.attempts, type=list[AttemptKey])
-        return _granted(keys, _rows(transaction, keys))
+        return _granted(keys, _rows(transaction, keys), _places(transaction, endpoint_id, keys))
     here = site(transaction, endpoint_id)
+    waiting = eligible(transaction, here)
     rows: list[Any] = []
     room_bytes = MAX_LEASE_BYTES
-    for share in choose(here, eligible(transaction, here)):
+    for share in choose(here, waiting):
         count = min(share.tasks, max_tasks - len(rows))
         if count > 0 and room_bytes > 0:
             taken = _take(transaction, share.class_id, count, room_bytes)
@@ -96,16 +105,16 @@ def lease(
     keys = [AttemptKey(row.sequence, row.attempts + 1) for row in rows]
     if keys:
         _record(transaction, endpoint_id, session_id, number, keys)
-    return _granted(keys, rows)
+    return _granted(keys, rows, {each.class_id: (each.shape, each.environment) for each in waiting})
 
 
-def has_work(transaction: Transaction, endpoint_id: str, session_id: str, number: int) -> bool:
+def has_work(transaction: Transaction, endpoint_id: str, session_id: str, number: int, wanted: Wanted) -> bool:
     """Whether ``lease`` would find something to say: tasks that may run there, a repeat to answer, or a refusal."""
     before = next(iter(_LAST.rows(transaction, of_session=session_id)), None)
     if before is not None and before.number >= number:
         return True
-    return not is_active(transaction, endpoint_id, session_id) or bool(
-        eligible(transaction, site(transaction, endpoint_id))
+    return not is_active(transaction, endpoint_id, session_id) or any(
+        map(wanted, eligible(transaction, site(transaction, endpoint_id)))
     )
 
 
@@ -125,8 +134,21 @@ def eligible(transaction: Transaction, here: Site) -> list[QueuedClass]:
             pool = pools.get((row.owner_id, row.target))
             if pool is None or not in_pool(here, pool):
                 continue
-        if here.allows(row.owner_id, names.get(row.owner_id, ""), row.function_id):
-            found.append(QueuedClass(row.class_id, row.owner_id, row.function_id, row.priority, row.head, row.queued))
+        needed = requirements_of(row.requirements)
+        shape = here.shape_for(needed)
+        if shape is not None and here.allows(row.owner_id, names.get(row.owner_id, ""), row.function_id):
+            found.append(
+                QueuedClass(
+                    row.class_id,
+                    row.owner_id,
+                    row.function_id,
+                    row.priority,
+                    row.head,
+                    row.queued,
+                    shape,
+                    needed.environment or DEFAULT_ENVIRONMENT,
+                )
+            )
     return found
 
 
@@ -159,6 +181,7 @@ _queued = sa.select(sa.func.count()).select_from(_some).scalar_subquery()
 _CLASSES = Prepared(sa.select(classes, _head.label("head"), _queued.label("queued")))
 _ENVELOPE = sa.select(
     tasks.c.sequence,
+    tasks.c.class_id,
     tasks.c.attempts,
     tasks.c.task_id,
     tasks.c.owner_id,
@@ -227,7 +250,23 @@ def _record(transaction: Transaction, endpoint_id: str, session_id: str, number:
     _REMEMBER.run(transaction, [{"session_id": session_id, "number": number, "attempts": msgspec.msgpack.encode(keys)}])
 
 
-def _granted(keys: list[AttemptKey], rows: list[Any]) -> list[Granted]:
+def _places(transaction: Transaction, endpoint_id: str, keys: list[AttemptKey]) -> dict[int, tuple[str, str]]:
+    """Where tasks granted before are to run: as decided then, for a session's shapes do not change."""
+    here = site(transaction, endpoint_id)
+    query = (
+        sa.select(classes.c.class_id, classes.c.requirements)
+        .join(tasks, tasks.c.class_id == classes.c.class_id)
+        .where(among(tasks.c.sequence, [key.sequence for key in keys]))
+        .distinct()
+    )
+    needed = {row.class_id: requirements_of(row.requirements) for row in transaction.execute(query).all()}
+    return {
+        class_id: (here.shape_for(each) or DEFAULT_SHAPE, each.environment or DEFAULT_ENVIRONMENT)
+        for class_id, each in needed.items()
+    }
+
+
+def _granted(keys: list[AttemptKey], rows: list[Any], places: dict[int, tuple[str, str]]) -> list[Granted]:
     return [
         Granted(
             key=key,
@@ -242,6 +281,8 @@ def _granted(keys: list[AttemptKey], rows: list[Any]) -> list[Granted]:
             idempotent=bool(row.idempotent),
             losses=row.losses,
             depends=row.parents > 0,
+            shape=places[row.class_id][0],
+            environment=places[row.class_id][1],
         )
         for key, row in zip(keys, rows, strict=True)
     ]

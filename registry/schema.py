@@ -55,6 +55,7 @@ functions = sa.Table(
     sa.Column("description", sa.Text, nullable=False),
     sa.Column("public", sa.Boolean, nullable=False),
     sa.Column("metadata", sa.JSON, nullable=False),
+    sa.Column("requirements", sa.Text),
     sa.Column("registered_at", Time, nullable=False),
     sa.Index(None, "owner_id", "name", "registered_at"),
 )
@@ -69,6 +70,7 @@ endpoints = sa.Table(
     sa.Column("labels", sa.JSON, nullable=False),
     sa.Column("policy", sa.JSON, nullable=False),
     sa.Column("environments", sa.JSON, nullable=False),
+    sa.Column("offering", sa.Text),
     sa.Column("workers", sa.Integer, nullable=False, default=0),
     sa.Column("idle_workers", sa.Integer, nullable=False, default=0),
     sa.Column("session_id", Id),
@@ -116,6 +118,7 @@ classes = sa.Table(
     sa.Column("target_kind", sa.String(16), nullable=False),
     sa.Column("target", sa.Text, nullable=False),
     sa.Column("priority", sa.Integer, nullable=False),
+    sa.Column("requirements", sa.Text),
 )
 
 groups = sa.Table(

@@ -11,8 +11,9 @@ from faas.models import TASK_STATES, Attempt, Group, Location, Task, TaskPage, T
 
 from .database import AnyRow, Transaction
 from .identities import Principal
+from .requirements import requirements_of
 from .results import unknown_task
-from .schema import attempts, dependencies, endpoints, functions, groups, objects, task_tags, tasks
+from .schema import attempts, classes, dependencies, endpoints, functions, groups, objects, task_tags, tasks
 
 MAX_PAGE = 1_000
 MAX_TAGS = 32
@@ -118,7 +119,9 @@ def _tasks(principal: Principal) -> sa.Select[Any]:
             functions.c.name.label("function"),
             endpoints.c.name.label("endpoint"),
             objects.c.key.label("location_key"),
+            classes.c.requirements,
         )
+        .join(classes, classes.c.class_id == tasks.c.class_id)
         .join(functions, functions.c.function_id == tasks.c.function_id)
         .outerjoin(endpoints, endpoints.c.endpoint_id == tasks.c.endpoint_id)
         .outerjoin(objects, objects.c.object_id == tasks.c.location_object)
@@ -130,6 +133,7 @@ def _task(row: AnyRow, principal: Principal) -> Task:
     place = None
     if row.location_object is not None:
         place = Location(row.location_object, row.location_offset, row.location_bytes)
+    needed = requirements_of(row.requirements)
     return Task(
         task_id=row.task_id,
         group_id=row.group_id,
@@ -150,6 +154,8 @@ def _task(row: AnyRow, principal: Principal) -> Task:
         max_losses=row.max_losses,
         losses=row.losses,
         idempotent=row.idempotent,
+        resources=needed.resources,
+        environment=needed.environment,
         tags=row.tags or {},
         retry_of=row.retry_of or "",
         location=place,

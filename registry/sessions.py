@@ -18,6 +18,7 @@ from .attempts import Settled, attempts_of, settle
 from .database import Transaction
 from .endpoints import Site, site
 from .prepared import Prepared
+from .requirements import offered
 from .schema import attempts, endpoints, leases, service_clock, sessions
 
 _GAP_S = 6.0
@@ -54,7 +55,9 @@ def open_session(transaction: Transaction, endpoint_id: str, request: OpenSessio
 
     Raises:
         Conflict: another live session holds the endpoint, and the request does not replace it.
+        InvalidRequest: the name of a shape or an environment is none.
     """
+    offering = offered(request)
     transaction.execute(
         sa.select(endpoints.c.endpoint_id).where(endpoints.c.endpoint_id == endpoint_id).with_for_update()
     )
@@ -100,6 +103,7 @@ def open_session(transaction: Transaction, endpoint_id: str, request: OpenSessio
             session_id=session_id,
             policy=msgspec.to_builtins(request.policy),
             labels={**here.labels, **request.labels},
+            offering=offering.text,
             workers=0,
             idle_workers=0,
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import msgspec
 import sqlalchemy as sa
 
-from faas.errors import Conflict, InvalidRequest, NotFound, PermissionDenied, RequestRefused
+from faas.errors import Conflict, InvalidRequest, NotFound, RequestRefused
 from faas.models import TERMINAL_STATES, Refusal, Submission, SubmitResponse
 
 from . import endpoints as endpoint_registry
@@ -18,7 +18,9 @@ from . import objects as object_registry
 from .database import Transaction
 from .endings import End, finish
 from .identities import Principal
+from .placement import check_placement
 from .prepared import Prepared, Row, among
+from .requirements import NO_REQUIREMENTS, Requirements, effective, stated
 from .schema import classes, dependencies, groups, objects, task_tags, tasks
 
 _MAX_TAGS = 32
@@ -146,15 +148,16 @@ class _Resolver:
     def __init__(self, transaction: Transaction, principal: Principal) -> None:
         self._transaction = transaction
         self._principal = principal
-        self._functions: dict[str, str | RequestRefused] = {}
+        self._functions: dict[str, function_registry.Resolved | RequestRefused] = {}
         self._targets: dict[str, endpoint_registry.Target | RequestRefused] = {}
-        self._classes: dict[tuple[str, endpoint_registry.Target, int], int] = {}
+        self._classes: dict[tuple[str, endpoint_registry.Target, int, Requirements], int | RequestRefused] = {}
 
     @property
     def named_functions(self) -> dict[str, str]:
-        return {name: found for name, found in self._functions.items() if isinstance(found, str) and found != name}
+        known = {n: found.function_id for n, found in self._functions.items() if not isinstance(found, RequestRefused)}
+        return {name: function_id for name, function_id in known.items() if function_id != name}
 
-    def function(self, reference: str) -> str:
+    def function(self, reference: str) -> function_registry.Resolved:
         if reference not in self._functions:
             try:
                 self._functions[reference] = function_registry.resolve(self._transaction, self._principal, reference)
@@ -178,40 +181,45 @@ class _Resolver:
             raise found
         return found
 
-    def task_class(self, function_id: str, target: endpoint_registry.Target, priority: int) -> int:
-        key = (function_id, target, priority)
+    def task_class(
+        self, function_id: str, target: endpoint_registry.Target, priority: int, needed: Requirements
+    ) -> int:
+        key = (function_id, target, priority, needed)
         if key not in self._classes:
-            owner_id = self._principal.identity_id
-            self._check_allowed(function_id, target)
-            text = "\n".join([owner_id, function_id, target.kind, target.reference, str(priority)])
-            digest = hashlib.sha256(text.encode()).hexdigest()
-            found = next((row.class_id for row in _CLASS.rows(self._transaction, of_digest=digest)), None)
-            if found is None:
-                found = self._transaction.execute(
-                    sa.insert(classes)
-                    .values(
-                        digest=digest,
-                        owner_id=owner_id,
-                        function_id=function_id,
-                        target_kind=target.kind,
-                        target=target.reference,
-                        priority=priority,
-                    )
-                    .returning(classes.c.class_id)
-                ).scalar_one()
-            self._classes[key] = found
-        return self._classes[key]
+            try:
+                self._classes[key] = self._class(function_id, target, priority, needed)
+            except RequestRefused as refusal:
+                self._classes[key] = refusal
+        found = self._classes[key]
+        if isinstance(found, RequestRefused):
+            raise found
+        return found
 
-    def _check_allowed(self, function_id: str, target: endpoint_registry.Target) -> None:
-        if target.kind != "endpoint":
-            return
-        site = endpoint_registry.site(self._transaction, target.reference)
-        if not site.allows(self._principal.identity_id, self._principal.identity, function_id):
-            raise PermissionDenied(
-                f"The endpoint {site.name!r} does not let {self._principal.identity} run function {function_id}.",
-                fix=f"Ask its owner, {site.owner}, to list the function under allow: in its configuration.",
-                field="target",
-            )
+    def _class(self, function_id: str, target: endpoint_registry.Target, priority: int, needed: Requirements) -> int:
+        owner_id = self._principal.identity_id
+        texts = [owner_id, function_id, target.kind, target.reference, str(priority)]
+        if needed.text:
+            texts.append(needed.text)
+        digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()
+        found = next((row.class_id for row in _CLASS.rows(self._transaction, of_digest=digest)), None)
+        # What needs nothing special is looked at when first seen; afterwards it is spared the look at every endpoint.
+        if found is None or target.kind == "endpoint" or needed != NO_REQUIREMENTS:
+            check_placement(self._transaction, self._principal, function_id, target, needed)
+        if found is None:
+            found = self._transaction.execute(
+                sa.insert(classes)
+                .values(
+                    digest=digest,
+                    owner_id=owner_id,
+                    function_id=function_id,
+                    target_kind=target.kind,
+                    target=target.reference,
+                    priority=priority,
+                    requirements=needed.text,
+                )
+                .returning(classes.c.class_id)
+            ).scalar_one()
+        return int(found)
 
 
 def _row(
@@ -222,14 +230,15 @@ def _row(
     digest: bytes,
     resolver: _Resolver,
 ) -> Row:
-    function_id = resolver.function(submission.function)
+    function_id, default = resolver.function(submission.function)
     target = resolver.target(submission.target)
+    needed = effective(default, submission.resources, submission.environment)
     _check_references(transaction, principal, submission)
     return {
         "task_id": submission.task_id,
         "owner_id": principal.identity_id,
         "group_id": group_id,
-        "class_id": resolver.task_class(function_id, target, submission.priority),
+        "class_id": resolver.task_class(function_id, target, submission.priority, needed),
         "function_id": function_id,
         "state": "waiting" if submission.dependencies else "queued",
         "digest": digest,
@@ -288,6 +297,7 @@ def _check(submission: Submission) -> None:
         raise InvalidRequest(f"A task has at most {_MAX_TAGS} tags of 500 characters.", field="tags")
     if any("\x00" in text for pair in submission.tags.items() for text in pair):
         raise InvalidRequest("A tag cannot hold a NUL character.", field="tags")
+    stated(submission.resources, submission.environment)
     if submission.payload and submission.argument_object:
         raise InvalidRequest("Give payload or argument_object, not both.", field="argument_object")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 
@@ -55,8 +56,7 @@ class Dispatch:
         Raises:
             Conflict: the session is over.
         """
-        capacity = Capacity(request.workers, request.idle_workers, request.held_s, request.max_tasks)
-
+        capacity = Capacity.of(request)
         endpoint_id = principal.endpoint_id
         arguments = (endpoint_id, session_id, request, capacity)
         standing = self._database.stand_by(self._lease_if_any, *arguments)
@@ -64,7 +64,7 @@ class Dispatch:
         async def look() -> _Answer | None:
             # Whatever made work has mostly brought the answer along. Else reading first spares a wait a commit.
             answer = standing.result()
-            if answer is None and await self._database.glance(leases.has_work, endpoint_id, session_id, request.number):
+            if answer is None and await self._database.glance(self._has_work, *arguments):
                 answer = await self._database.write(self._lease, *arguments)
             return answer if answer and answer.tasks else None
 
@@ -91,6 +91,14 @@ class Dispatch:
                 if function_id in self._run_times.seconds
             },
         )
+
+    def _has_work(
+        self, transaction: Transaction, endpoint_id: str, session_id: str, request: LeaseRequest, capacity: Capacity
+    ) -> bool:
+        def wanted(candidate: QueuedClass) -> bool:
+            return capacity.takes(candidate, self._run_times.seconds)
+
+        return leases.has_work(transaction, endpoint_id, session_id, request.number, wanted)
 
     def _lease_if_any(
         self, transaction: Transaction, endpoint_id: str, session_id: str, request: LeaseRequest, capacity: Capacity
@@ -126,7 +134,7 @@ class Dispatch:
         return self._demand.get(endpoint_id, Demand())
 
     def _apportion(self, transaction: Transaction) -> dict[str, Demand]:
-        """Split each class's backlog evenly over the online endpoints that may run it."""
+        """Split each class's backlog evenly over the online endpoints that may run it, there by shape of worker."""
         queued = leases.count_queued(transaction)
         if not queued:
             return {}
@@ -140,15 +148,25 @@ class Dispatch:
                 takers[candidate.class_id] = takers.get(candidate.class_id, 0) + 1
         shares = {}
         for endpoint_id, waiting in sites.items():
-            tasks, seconds, known = 0.0, 0.0, True
+            loads: dict[str, list[tuple[float, float | None]]] = {}
             for candidate in waiting:
                 share = queued.get(candidate.class_id, 0) / takers[candidate.class_id]
                 run_s = self._run_times.seconds.get(candidate.function_id)
-                tasks += share
-                seconds += share * (run_s or 0.0)
-                known = known and run_s is not None
-            shares[endpoint_id] = Demand(tasks=round(tasks), seconds=seconds if known else None)
+                loads.setdefault(candidate.shape, []).append((share, None if run_s is None else share * run_s))
+            total = _demand([load for shape in loads.values() for load in shape])
+            total.shapes = {shape: _demand(load) for shape, load in loads.items()}
+            shares[endpoint_id] = total
         return shares
+
+
+def _demand(loads: list[tuple[float, float | None]]) -> Demand:
+    """The sum of shares of classes, each with its tasks and, where known, seconds."""
+    seconds = [each for _, each in loads if each is not None]
+    return Demand(
+        # Upwards: of one task for three sites, each that may run it is told, or none would get ready for it.
+        tasks=math.ceil(sum(tasks for tasks, _ in loads)),
+        seconds=sum(seconds) if len(seconds) == len(loads) else None,
+    )
 
 
 def _leased(task: Granted, parents: list[Parent], inputs: dict[str, Grant]) -> LeasedTask:
@@ -167,4 +185,6 @@ def _leased(task: Granted, parents: list[Parent], inputs: dict[str, Grant]) -> L
         timeout_s=task.timeout_s,
         idempotent=task.idempotent,
         losses=task.losses,
+        shape=task.shape,
+        environment=task.environment,
     )

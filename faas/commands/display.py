@@ -122,6 +122,11 @@ def size(count: int) -> str:
     return f"{amount:.1f} GB"
 
 
+def amounts(resources: Mapping[str, float]) -> str:
+    """Resources as ``cores=4,gpus=1``, as they are typed."""
+    return ",".join(f"{name}={amount:.10g}" for name, amount in resources.items())
+
+
 def pairs(values: Mapping[str, str]) -> str:
     """Labels or tags as ``k=v, k=v``."""
     return ", ".join(f"{key}={value}" for key, value in sorted(values.items()))

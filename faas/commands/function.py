@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from faas.commands.connection import open_link
-from faas.commands.display import AsJson, abbreviate, ago, moment, print_fields, print_json, print_table, size
+from faas.commands.display import AsJson, abbreviate, ago, amounts, moment, print_fields, print_json, print_table, size
 from faas.commands.lookup import find_function
 from faas.models import Function
 
@@ -67,6 +67,8 @@ def show_function(
             "code": f"{size(found.code_bytes)}, serializer {found.serializer}",
             "python": found.python_version,
             "description": found.description,
+            "resources": amounts(found.resources),
+            "environment": found.environment,
             "metadata": json.dumps(found.metadata) if found.metadata else "",
         }
     )

@@ -13,6 +13,7 @@ from uuid import UUID
 import typer
 
 from faas.errors import ConfigurationError
+from faas.requirements import name_problem, resources_problem
 
 SHORTEST_BEGINNING = 4
 """Characters of an id that must be given; `task cancel ""` is not to mean the only task."""
@@ -64,6 +65,34 @@ def parse_pairs(texts: Iterable[str]) -> dict[str, str]:
             raise typer.BadParameter(f"{key!r} is given twice.")
         found[key] = value
     return found
+
+
+def parse_resources(texts: Iterable[str]) -> dict[str, float]:
+    """Amounts by name from ``cores=4,gpus=1``, in one text or several.
+
+    Raises:
+        BadParameter: a text is not of that form, a name is unknown, or an amount impossible.
+    """
+    found: dict[str, float] = {}
+    for name, text in parse_pairs(pair for each in texts for pair in each.split(",")).items():
+        try:
+            found[name] = float(text)
+        except ValueError:
+            raise typer.BadParameter(f"{name} is {text!r}, which is no number.") from None
+    if problem := resources_problem(found):
+        raise typer.BadParameter(problem)
+    return found
+
+
+def parse_environment(text: str) -> str:
+    """The text, if it can be the name of an environment.
+
+    Raises:
+        BadParameter: it cannot.
+    """
+    if problem := name_problem(text, "environment"):
+        raise typer.BadParameter(problem)
+    return text
 
 
 def parse_choices(texts: Iterable[str], choices: Sequence[str]) -> list[str]:

@@ -11,7 +11,7 @@ import typer
 
 from faas.commands.connection import open_client
 from faas.commands.display import AsJson
-from faas.commands.inputs import parse_argument, parse_pairs, parse_span
+from faas.commands.inputs import parse_argument, parse_environment, parse_pairs, parse_resources, parse_span
 from faas.commands.lookup import find_function
 from faas.commands.results import print_result
 from faas.errors import TaskPending
@@ -39,6 +39,13 @@ def run(
         ),
     ] = None,
     endpoint: Annotated[str, typer.Option(help="Where: an endpoint's name or id, a pool's name, or any.")] = "any",
+    resources: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=AMOUNT,...", help="What the worker must have: cores, gpus, memory_gb."),
+    ] = None,
+    environment: Annotated[
+        str | None, typer.Option(parser=parse_environment, metavar="NAME", help="The environment to run in.")
+    ] = None,
     timeout: Annotated[
         float | None,
         typer.Option(parser=parse_span, metavar="SPAN", help="Wait at most so long, such as 90s; the task goes on."),
@@ -51,10 +58,11 @@ def run(
     """
     args = tuple(map(parse_argument, arguments or []))
     kwargs = {name: parse_argument(value) for name, value in parse_pairs(keyword or []).items()}
+    needed = parse_resources(resources or [])
     with open_client() as client:
         function_id = find_function(client.link, function).function_id
         batch = client.create_batch()  # not client.run, whose own parameters could clash with keyword arguments
-        batch.add(function_id, args=args, kwargs=kwargs)
+        batch.add(function_id, args=args, kwargs=kwargs, resources=needed, environment=environment)
         task_id = str(client.batch_run(endpoint, batch)["tasks"][function_id][0])
         try:
             value = _wait(client, task_id, timeout)

@@ -11,6 +11,7 @@ from .common import (
     HINT_BYTES,
     INLINE_ARGUMENT_BYTES,
     INLINE_SEGMENT_BYTES,
+    MAX_AMOUNT,
     MAX_BATCH_TASKS,
     MAX_BODY_BYTES,
     MAX_CODE_BYTES,
@@ -26,7 +27,17 @@ from .common import (
     Scope,
     TaskState,
 )
-from .endpoints import AllowedFunctions, Endpoint, EndpointCreated, Pool, RegisterEndpoint, RunPolicy
+from .endpoints import (
+    DEFAULT_ENVIRONMENT,
+    DEFAULT_SHAPE,
+    AllowedFunctions,
+    Endpoint,
+    EndpointCreated,
+    Pool,
+    RegisterEndpoint,
+    RunPolicy,
+    Shape,
+)
 from .functions import Function, FunctionCode, RegisterFunction
 from .identities import CreateIdentity, CreateToken, Identity, Token, WhoAmI
 from .results import CreateObject, Grant, GroupResult, GroupResults, TaskResult
@@ -37,6 +48,7 @@ from .sessions import (
     LeasedTask,
     LeaseRequest,
     LeaseResponse,
+    Offer,
     OpenSession,
     Outcome,
     ReportRequest,
@@ -59,9 +71,12 @@ from .tasks import (
 )
 
 __all__ = [
+    "DEFAULT_ENVIRONMENT",
+    "DEFAULT_SHAPE",
     "HINT_BYTES",
     "INLINE_ARGUMENT_BYTES",
     "INLINE_SEGMENT_BYTES",
+    "MAX_AMOUNT",
     "MAX_BATCH_TASKS",
     "MAX_BODY_BYTES",
     "MAX_CODE_BYTES",
@@ -96,6 +111,7 @@ __all__ = [
     "Location",
     "Model",
     "Nothing",
+    "Offer",
     "OpenSession",
     "Outcome",
     "Pool",
@@ -108,6 +124,7 @@ __all__ = [
     "RunPolicy",
     "Scope",
     "SessionOpened",
+    "Shape",
     "Submission",
     "SubmitRequest",
     "SubmitResponse",

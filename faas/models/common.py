@@ -51,6 +51,10 @@ Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 """A whole number that any database holds."""
 Finite = Annotated[float, msgspec.Meta(ge=-1e12, le=1e12)]
 """A number to reckon with: neither NaN nor infinite."""
+MAX_AMOUNT = 1_000_000
+"""Cores, GPUs or gigabytes that a worker can have or a task can ask for, at most."""
+Amount = Annotated[float, msgspec.Meta(ge=0, le=MAX_AMOUNT)]
+"""How much of something a worker has."""
 
 
 class Model(msgspec.Struct, omit_defaults=True, gc=False):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from .common import Model
+import msgspec
+
+from .common import Amount, Model
 
 
 class AllowedFunctions(Model, kw_only=True):
@@ -17,6 +19,21 @@ class RunPolicy(Model, kw_only=True):
     """Who besides the owner may run at an endpoint: identity name to what it may run."""
 
     identities: dict[str, AllowedFunctions] = {}
+
+
+class Shape(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True, gc=False):
+    """What one worker has to run a task with."""
+
+    cores: Amount = 1.0
+    gpus: Amount = 0.0
+    memory_gb: Amount | None = None
+    """None where the site does not say; a task that asks for memory is then not promised it."""
+
+
+DEFAULT_SHAPE = "default"
+"""The one shape of an endpoint that names none."""
+DEFAULT_ENVIRONMENT = "default"
+"""The environment of tasks that name none."""
 
 
 class RegisterEndpoint(Model, kw_only=True):
@@ -43,8 +60,10 @@ class Endpoint(Model, kw_only=True):
     last_seen_at: float | None = None
     host: str = ""
     pid: int = 0
+    shapes: dict[str, Shape] = {}
+    """The workers it has or can get, by name; as its last session told, empty before the first."""
     environments: dict[str, dict[str, str]] = {}
-    """Environment name to what its runners reported: ``python``, ``platform``, …"""
+    """Environment name to what its runners reported: ``python``, ``platform``, …; empty where none has yet."""
 
 
 class EndpointCreated(Model, kw_only=True):

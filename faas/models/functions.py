@@ -21,6 +21,10 @@ class RegisterFunction(Model, kw_only=True):
     description: str = ""
     public: bool = False
     metadata: dict[str, Any] = {}
+    resources: dict[str, float] | None = None
+    """What its tasks need unless they say otherwise: ``cores``, ``gpus``, ``memory_gb``. None leaves it as it is."""
+    environment: str | None = None
+    """The environment its tasks run in unless they say otherwise. None leaves it as it is."""
 
 
 class Function(Model, kw_only=True):
@@ -35,6 +39,8 @@ class Function(Model, kw_only=True):
     description: str = ""
     public: bool = False
     metadata: dict[str, Any] = {}
+    resources: dict[str, float] = {}
+    environment: str = ""
     registered_at: float = 0.0
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from .common import AttemptKey, FailureKind, Finite, Location, Model, Small
-from .endpoints import RunPolicy
+from .endpoints import RunPolicy, Shape
 from .results import Grant
 
 
@@ -21,6 +21,10 @@ class OpenSession(Model, kw_only=True):
     version: str
     policy: RunPolicy = msgspec.field(default_factory=RunPolicy)
     labels: dict[str, str] = {}
+    shapes: dict[str, Shape] = {}
+    """The workers it has or can get, by name; empty for one ``default`` shape of one core."""
+    environments: list[str] = []
+    """The environments it offers; empty for ``default`` alone."""
     replaces: str = ""
     """A session this agent knows to be dead (its process is gone from this host)."""
     takeover: bool = False
@@ -39,17 +43,33 @@ class SessionOpened(Model, kw_only=True):
     heartbeat_s: float
 
 
-class LeaseRequest(Model, kw_only=True):
-    """Ask for work. The same ``number`` again gets the same answer."""
+class Offer(Model, kw_only=True):
+    """What an agent that asks for work has of one shape."""
 
-    number: Small
-    """1, 2, 3, … within the session."""
+    shape: str
     workers: Small
     """Workers alive."""
     idle_workers: Small
     """Workers with nothing to do and nothing waiting for them."""
     held_s: Finite = 0.0
     """Estimated seconds of work held and not yet running, over all workers."""
+    longest_s: Finite | None = None
+    """The longest run time that still fits before these workers have to go; None for any."""
+
+
+class LeaseRequest(Model, kw_only=True):
+    """Ask for work. The same ``number`` again gets the same answer."""
+
+    number: Small
+    """1, 2, 3, … within the session."""
+    workers: Small
+    """Workers alive, of all shapes."""
+    idle_workers: Small
+    """Workers with nothing to do and nothing waiting for them, of all shapes."""
+    held_s: Finite = 0.0
+    """Estimated seconds of work held and not yet running, over all workers."""
+    offers: list[Offer] = []
+    """The same by shape; empty where all workers are of the ``default`` shape."""
     wait_s: Finite = 20.0
     max_tasks: Small = 2_000
     segments: dict[str, Small] = {}
@@ -73,6 +93,10 @@ class LeasedTask(Model, kw_only=True):
     timeout_s: float | None = None
     idempotent: bool = True
     losses: int = 0
+    shape: str = ""
+    """The smallest shape of the endpoint that has what the task asks for: its workers are to run it."""
+    environment: str = ""
+    """The environment to run it in."""
 
 
 class Demand(Model, kw_only=True):
@@ -81,6 +105,8 @@ class Demand(Model, kw_only=True):
     tasks: int = 0
     seconds: float | None = None
     """Estimated worker-seconds; None while no run time is known."""
+    shapes: dict[str, Demand] = {}
+    """The same by the shape of worker it waits for; shapes that nothing waits for are left out."""
 
 
 class LeaseResponse(Model, kw_only=True):

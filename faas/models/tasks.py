@@ -32,6 +32,10 @@ class Submission(Model, kw_only=True):
     """Higher runs first, within one identity."""
     idempotent: bool = True
     """False: never run again once started; a loss ends the task ``lost``."""
+    resources: dict[str, float] = {}
+    """What its worker must have: ``cores``, ``gpus``, ``memory_gb``; what is not named is as its function says."""
+    environment: str = ""
+    """The environment to run in, ``default`` being one; empty for what its function says."""
     tags: dict[str, str] = {}
     retry_of: str = ""
 
@@ -117,6 +121,10 @@ class Task(Model, kw_only=True):
     max_losses: int = 3
     losses: int = 0
     idempotent: bool = True
+    resources: dict[str, float] = {}
+    """What its worker must have, by its submission and its function."""
+    environment: str = ""
+    """Where it runs; empty for the default environment."""
     tags: dict[str, str] = {}
     retry_of: str = ""
     dependencies: list[str] = []

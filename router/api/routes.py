@@ -98,6 +98,7 @@ class Routes:
         def register(handler: Handler) -> Handler:
             endpoint = _Endpoint(handler, scopes, body)
             route = Route(f"/v1{path}", endpoint, methods=[method])
+            route.methods = {method}  # without the HEAD that comes with every GET
             self.served.append(route)
 
             async def described() -> None: ...

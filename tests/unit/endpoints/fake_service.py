@@ -76,7 +76,7 @@ class FakeService:
 
     def link(self) -> AsyncLink:
         """A link that leads here."""
-        return AsyncLink("http://service", "token", attempts=1, transport=httpx.MockTransport(self._answer))
+        return AsyncLink("http://service", "token", attempts=1, connect=lambda _: httpx.MockTransport(self._answer))
 
     def add(self, code: FunctionCode, payload: bytes = b"", **fields: Any) -> AttemptKey:
         """Queue a task."""

@@ -215,11 +215,65 @@ def test_an_empty_batch_is_refused(service: FakeService) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"timeout_s": 0}, {"timeout_s": -1}, {"max_attempts": 0}, {"max_losses": -1}, {"tags": {"a": 1}}]
+    "wrong",
+    [
+        {"timeout_s": 0},
+        {"timeout_s": -1},
+        {"max_attempts": 0},
+        {"max_losses": -1},
+        {"tags": {"a": 1}},
+        {"resources": {"gpu": 1}},
+        {"resources": {"cores": -1}},
+        {"resources": {"cores": float("nan")}},
+        {"resources": {"cores": "4"}},
+        {"environment": "no such name"},
+    ],
 )
 def test_impossible_options_are_refused(wrong: Any) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         faas.TaskOptions(**wrong)
+
+
+def test_a_function_says_what_its_tasks_need(service: FakeService) -> None:
+    client = client_of(service)
+    function_id = client.register_function(double, resources={"cores": 4}, environment="xpcs")
+    assert service.functions[function_id].resources == {"cores": 4}
+    assert service.functions[function_id].environment == "xpcs"
+    client.register_function(double)
+    assert (service.functions[function_id].resources, service.functions[function_id].environment) == ({}, "")
+
+
+def test_an_executor_leaves_what_a_function_needs_as_it_is(service: FakeService) -> None:
+    client = client_of(service)
+    with faas.Executor(client) as executor:
+        assert executor.submit(double, 2).result(10) == 4
+    (request,) = service.functions.values()
+    assert (request.resources, request.environment) == (None, None)
+
+
+def test_a_call_says_what_it_needs(service: FakeService) -> None:
+    client = client_of(service)
+    function_id = client.register_function(double)
+    options = faas.TaskOptions(resources={"cores": 4, "memory_gb": 8}, priority=3)
+    task_id = client.run(2, function_id=function_id, task_options=options, resources={"cores": 1}, environment="xpcs")
+    task = service.tasks[task_id]
+    assert (task.resources, task.environment, task.priority) == ({"cores": 1, "memory_gb": 8}, "xpcs", 3)
+    batch = client.create_batch()
+    batch.add(function_id, args=(1,), resources={"gpus": 1})
+    batch.add(function_id, args=(1,), environment="ml")
+    (ids,) = client.batch_run("any", batch)["tasks"].values()
+    assert [(service.tasks[one].resources, service.tasks[one].environment) for one in ids] == [
+        ({"gpus": 1}, ""),
+        ({}, "ml"),
+    ]
+
+
+def test_impossible_needs_of_a_call_are_refused_before_anything_is_sent(service: FakeService) -> None:
+    client = client_of(service)
+    function_id = client.register_function(double)
+    with pytest.raises(ValueError, match="there is no 'cpus'; give cores, gpus or memory_gb"):
+        client.run(1, function_id=function_id, resources={"cpus": 1})
+    assert not service.tasks
 
 
 def test_cancel(held: FakeService) -> None:

@@ -181,3 +181,31 @@ def test_a_result_that_fits_no_file_is_refused(tmp_path: Path) -> None:
         results.save_result("x", tmp_path / "no such directory" / "raw")
     with pytest.raises(ConfigurationError, match="cannot be pickled"):
         results.save_result(threading.Lock(), tmp_path / "x.pkl")
+
+
+def test_resources_are_typed_in_one_text_or_several() -> None:
+    assert inputs.parse_resources([]) == {}
+    assert inputs.parse_resources(["cores=4,gpus=0.5", "memory_gb=16"]) == {"cores": 4, "gpus": 0.5, "memory_gb": 16}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("4", "'4' is not of the form key=value"),
+        ("", "'' is not of the form key=value"),
+        ("cores=4,", "'' is not of the form key=value"),
+        ("cores=4,cores=5", "'cores' is given twice"),
+        ("cores=many", "cores is 'many', which is no number"),
+        ("cores=nan", "cores is nan; give a number within 0 and 1,000,000"),
+        ("gpu=1", "there is no 'gpu'; give cores, gpus or memory_gb"),
+    ],
+)
+def test_wrong_resources_are_named(text: str, words: str) -> None:
+    with pytest.raises(typer.BadParameter, match=words):
+        inputs.parse_resources([text])
+
+
+def test_a_wrong_environment_is_named() -> None:
+    assert inputs.parse_environment("xpcs-3.12") == "xpcs-3.12"
+    with pytest.raises(typer.BadParameter, match="'a b' is no name for an environment"):
+        inputs.parse_environment("a b")

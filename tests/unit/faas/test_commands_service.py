@@ -36,6 +36,7 @@ from faas.models import (
     ReportRequest,
     ReportResponse,
     SessionOpened,
+    Shape,
 )
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
@@ -203,6 +204,39 @@ def test_a_run_gives_its_result(faas: Faas, site: Site, client: Client) -> None:
     assert "12.0 ms" in shown
     (attempt,) = faas.json("task", "show", task_id)["attempts"]
     assert attempt["endpoint"] == "played"
+
+
+def test_what_tasks_need_is_shown_and_asked_for(faas: Faas, site: Site, client: Client) -> None:
+    created = client.link.request("POST", "/v1/endpoints", RegisterEndpoint(name="shaped"), response=EndpointCreated)
+    opening = OpenSession(
+        nonce=str(uuid4()),
+        host="here",
+        pid=os.getpid(),
+        version="0",
+        shapes={"big": Shape(cores=4, gpus=1, memory_gb=16)},
+        environments=["default", "xpcs"],
+    )
+    with Link(client.url, created.token) as link:
+        link.request("POST", "/v1/sessions", opening, response=SessionOpened)
+    status = faas("endpoint", "status", "shaped")
+    assert "shape big            cores=4,gpus=1,memory_gb=16\n" in status
+    assert "environment xpcs     nothing reported yet\n" in status
+    (listed,) = (each["service"] for each in faas.json("endpoint", "list") if each["name"] == "shaped")
+    assert listed["shapes"] == {"big": {"cores": 4, "gpus": 1, "memory_gb": 16}}
+    client.register_function(double, name="shaped", resources={"cores": 2}, environment="xpcs")
+    shown = faas("function", "show", "shaped")
+    assert "resources    cores=2\n" in shown
+    assert "environment  xpcs\n" in shown
+    run = ("run", "shaped", "1", "--endpoint", "shaped")
+    assert "has not ended" in faas.fails(*run, "--resources", "gpus=1", "--timeout", "0.01s")
+    shown = faas("task", "show", client.search_tasks(limit=1)[0]["task_id"])
+    assert "resources    cores=2,gpus=1\n" in shown
+    assert "environment  xpcs\n" in shown
+    refusal = faas.fails(*run, "--resources", "gpus=2")
+    assert "At shaped, no worker has 2 cores, 2 GPUs, only: big (4 cores, 1 GPU" in refusal
+    assert "environment 'ml'" in faas.fails(*run, "--environment", "ml")
+    faas(*run, "--resources", "cpus=1", code=2)
+    assert "there is no 'cpus'" in faas.err
 
 
 def test_a_run_waits_and_prints(faas: Faas, site: Site, client: Client, directory: Path) -> None:

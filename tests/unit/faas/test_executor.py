@@ -354,6 +354,22 @@ def test_options_reach_the_service(service: FakeService) -> None:
     assert (task.priority, task.idempotent, task.tags) == (7, False, {"a": "b"})
 
 
+def test_what_tasks_need_reaches_the_service(service: FakeService) -> None:
+    client = client_of(service)
+    function_id = client.register_function(double)
+    with executor_of(service, resources={"cores": 2}, environment="xpcs") as executor:
+        as_all = executor.submit(double, 1)
+        as_told = executor.submit_to_registered_function(function_id, (1,), resources={"gpus": 1}, environment="ml")
+        concurrent.futures.wait([as_all, as_told], 10)
+    tasks = [service.tasks[future.task_id] for future in (as_all, as_told)]
+    assert [(task.resources, task.environment) for task in tasks] == [
+        ({"cores": 2}, "xpcs"),
+        ({"cores": 2, "gpus": 1}, "ml"),
+    ]
+    with pytest.raises(ValueError, match="cores is -1"):
+        executor_of(service, resources={"cores": -1})
+
+
 def test_many_threads_may_submit(service: FakeService) -> None:
     with executor_of(service) as executor, concurrent.futures.ThreadPoolExecutor(8) as threads:
         futures = list(threads.map(lambda number: executor.submit(double, number), range(200)))

@@ -6,6 +6,7 @@ import asyncio
 import email.utils
 import http.server
 import os
+import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -17,6 +18,7 @@ import httpx
 import pytest
 import tenacity
 
+from endpoints.transport import aiohttp_transport
 from faas import codec
 from faas.errors import (
     REFUSALS,
@@ -28,6 +30,7 @@ from faas.errors import (
 from faas.exchange import Again, _pause, check_token, check_url, refused_or_again
 from faas.link import AsyncLink, Link
 from faas.models import Grant, Health, Location, Problem, WhoAmI
+from faas.transports import asynchronous
 
 UP = Health(status="up", version="1")
 
@@ -69,7 +72,7 @@ def _blocking(answers: Answers, use: Callable[[Any], Any], **options: Any) -> An
 def _asynchronous(answers: Answers, use: Callable[[Any], Awaitable[Any]], **options: Any) -> Any:
     async def run() -> Any:
         transport = httpx.MockTransport(answers.awaited)
-        async with AsyncLink("http://service.test", "secret", transport=transport, **options) as link:
+        async with AsyncLink("http://service.test", "secret", connect=lambda _: transport, **options) as link:
             return await use(link)
 
     return asyncio.run(run())
@@ -330,6 +333,50 @@ def test_a_proxy_is_used_but_not_for_this_machine(servers: list[str], monkeypatc
         assert health(link).status == "service"
     with Link("http://service.test", "t") as link:
         assert health(link).status == "proxy"
+
+
+@pytest.mark.parametrize("connect", [asynchronous, aiohttp_transport])
+def test_an_awaited_request_takes_the_same_way(
+    servers: list[str], monkeypatch: pytest.MonkeyPatch, connect: Callable[[str | None], httpx.AsyncBaseTransport]
+) -> None:
+    service, proxy = servers
+    for name in ("NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy", "http_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTP_PROXY", proxy.removeprefix("http://"))
+    monkeypatch.setenv("NO_PROXY", "inside.test")
+
+    async def asked(url: str) -> str:
+        async with AsyncLink(url, "t", connect=connect, attempts=1) as link:
+            return str((await health(link)).status)
+
+    assert asyncio.run(asked(service)) == "service"
+    assert asyncio.run(asked("http://service.test")) == "proxy"
+    with pytest.raises(ServiceUnavailable, match=r"inside\.test"):
+        asyncio.run(asked("http://inside.test:1"))
+
+
+@pytest.mark.parametrize("connect", [asynchronous, aiohttp_transport])
+def test_a_connection_that_breaks_off_is_told_from_one_that_is_slow(
+    connect: Callable[[str | None], httpx.AsyncBaseTransport],
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def hang_up() -> None:
+            for _ in range(4):
+                connection, _ = listening.accept()
+                connection.recv(1)
+                connection.close()
+
+        threading.Thread(target=hang_up, daemon=True).start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+        async def ask() -> None:
+            async with AsyncLink(url, "t", connect=connect, attempts=1) as link:
+                await health(link)
+
+        with pytest.raises(ServiceUnavailable) as caught:
+            asyncio.run(ask())
+    assert "in time" not in str(caught.value)
 
 
 def test_a_fork_gets_connections_of_its_own(servers: list[str]) -> None:

@@ -24,6 +24,7 @@ from faas.models import (
     RegisterFunction,
     RunPolicy,
     Scope,
+    Shape,
     Submission,
     SubmitResponse,
     Task,
@@ -139,9 +140,11 @@ class Federation:
         token = self.write(identities.create_token, identity_id, scope)
         return self.read(identities.authenticate, token.secret)
 
-    def function(self, owner: Principal, name: str = "fit", code: bytes = b"st:fit", *, public: bool = False) -> str:
+    def function(
+        self, owner: Principal, name: str = "fit", code: bytes = b"st:fit", *, public: bool = False, **needed: Any
+    ) -> str:
         """Register a function; returns its id."""
-        request = RegisterFunction(name=name, serializer="st", code=code, public=public)
+        request = RegisterFunction(name=name, serializer="st", code=code, public=public, **needed)
         return self.write(functions.register, owner, request).function_id
 
     def endpoint(self, owner: Principal, name: str = "site", labels: dict[str, str] | None = None) -> str:
@@ -155,6 +158,8 @@ class Federation:
         *,
         labels: dict[str, str] | None = None,
         policy: RunPolicy | None = None,
+        shapes: dict[str, Shape] | None = None,
+        environments: Sequence[str] = (),
         replaces: str = "",
         takeover: bool = False,
         nonce: str = "",
@@ -169,6 +174,8 @@ class Federation:
             pid=pid,
             version="0",
             policy=policy or RunPolicy(),
+            shapes=shapes or {},
+            environments=list(environments),
             replaces=replaces,
             takeover=takeover,
         )
@@ -196,6 +203,8 @@ class Federation:
         max_losses: int = 3,
         idempotent: bool = True,
         priority: int = 0,
+        resources: dict[str, float] | None = None,
+        environment: str = "",
         tags: dict[str, str] | None = None,
     ) -> list[str]:
         """Submit equal tasks (of a function registered for them, if none is named); returns their ids."""
@@ -211,6 +220,8 @@ class Federation:
                 max_losses=max_losses,
                 idempotent=idempotent,
                 priority=priority,
+                resources=resources or {},
+                environment=environment,
                 tags=tags or {},
             )
             for _ in range(count)

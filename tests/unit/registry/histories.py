@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from faas.errors import Conflict
-from faas.models import TERMINAL_STATES, GroupResult, Outcome
+from faas.models import TERMINAL_STATES, GroupResult, Outcome, Shape
 from registry import results, schema
 from registry.database import AnyRow, Transaction
 from registry.leases import Granted
@@ -23,6 +23,9 @@ from tests.unit.registry.federation import LEASE_TIMEOUT_S, Agent, Federation, n
 from tests.unit.registry.model import Job, Seat, Try
 
 SITES = ("north", "south")
+SHAPES = {"north": {"small": Shape(cores=1), "big": Shape(cores=4)}, "south": {"only": Shape(cores=2)}}
+WORKERS = {("north", 0): "small", ("north", 4): "big", ("south", 0): "only"}
+"""The shape of worker for tasks that need so many cores; tasks of 4 cores cannot run in the south."""
 ENDS = ["succeeded", "succeeded", "failed", "released", "lost"]
 
 
@@ -44,9 +47,12 @@ class Registry(RuleBasedStateMachine):
         self.seen: dict[str, list[str]] = {group: [] for group in self.groups}
         self.fenced: dict[str, float] = {}
         """Sessions that were replaced, and when each was last heard from."""
-        self.seats = {name: Seat(self.federation.agent(self.ada, name), heard_at=self.now) for name in SITES}
+        self.seats = {name: Seat(self.agent(name), heard_at=self.now) for name in SITES}
         self.federation.tick()
         self.resumed_at = self.now
+
+    def agent(self, name: str, *, takeover: bool = False) -> Agent:
+        return self.federation.agent(self.ada, name, shapes=SHAPES[name], takeover=takeover)
 
     def teardown(self) -> None:
         if not self.federation.database.is_sqlite:
@@ -120,9 +126,12 @@ class Registry(RuleBasedStateMachine):
         idempotent=st.booleans(),
         max_attempts=st.integers(1, 3),
         max_losses=st.integers(0, 2),
+        cores=st.sampled_from([0, 0, 4]),
         data=st.data(),
     )
-    def submit(self, count: int, idempotent: bool, max_attempts: int, max_losses: int, data: st.DataObject) -> None:
+    def submit(
+        self, count: int, idempotent: bool, max_attempts: int, max_losses: int, cores: int, data: st.DataObject
+    ) -> None:
         known = list(self.jobs)
         parents = data.draw(st.lists(st.sampled_from(known), max_size=2, unique=True)) if known else []
         group = data.draw(st.sampled_from(self.groups))
@@ -135,9 +144,16 @@ class Registry(RuleBasedStateMachine):
             idempotent=idempotent,
             max_attempts=max_attempts,
             max_losses=max_losses,
+            resources={"cores": cores},
         )
         self.know(
-            task_ids, group, idempotent=idempotent, max_attempts=max_attempts, max_losses=max_losses, parents=parents
+            task_ids,
+            group,
+            idempotent=idempotent,
+            max_attempts=max_attempts,
+            max_losses=max_losses,
+            parents=parents,
+            cores=cores,
         )
 
     def know(
@@ -149,10 +165,11 @@ class Registry(RuleBasedStateMachine):
         max_attempts: int = 1,
         max_losses: int = 3,
         parents: Sequence[str] = (),
+        cores: int = 0,
     ) -> None:
         """Take submitted tasks into the model."""
         for task_id in task_ids:
-            job = self.jobs[task_id] = Job(task_id, group, idempotent, max_attempts, max_losses, list(parents))
+            job = self.jobs[task_id] = Job(task_id, group, idempotent, max_attempts, max_losses, list(parents), cores)
             self.by_sequence[self.federation.row(task_id).sequence] = job
             if any(self.jobs[parent].end not in ("", "succeeded") for parent in parents):
                 self.end(job, "dependency_failed")
@@ -181,6 +198,7 @@ class Registry(RuleBasedStateMachine):
             if not job.idempotent:
                 assert not any(attempt.started for attempt in job.tries), "granted again though it must not run twice"
             assert each.key.number == len(job.tries) + 1
+            assert each.shape == WORKERS[name, job.cores]
             attempt = Try(each, name, seat.agent.session_id, number)
             job.tries.append(attempt)
             tries.append(attempt)
@@ -281,7 +299,7 @@ class Registry(RuleBasedStateMachine):
     def open(self, name: str) -> Seat:
         """A new session of the endpoint; what the old agent held may still be reported."""
         old = self.seats[name]
-        agent = self.federation.agent(self.ada, name, takeover=True)
+        agent = self.agent(name, takeover=True)
         agent.segments = old.agent.segments
         seat = self.seats[name] = Seat(agent, heard_at=self.now)
         return seat

@@ -38,6 +38,8 @@ class Job:
     max_attempts: int
     max_losses: int
     parents: list[str]
+    cores: int = 0
+    """What its worker must have."""
     charged: int = 0
     losses: int = 0
     end: str = ""

@@ -52,6 +52,8 @@ def test_a_grant_carries_what_the_agent_needs(federation: Federation, ada: Princ
         idempotent=False,
         losses=0,
         depends=False,
+        shape="default",
+        environment="default",
     )
     assert granted.key.number == 1
     assert federation.state(task.task_id) == "leased"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +33,7 @@ from faas.models import (
     LeaseResponse,
     Location,
     Model,
+    Offer,
     OpenSession,
     Outcome,
     Problem,
@@ -43,6 +44,7 @@ from faas.models import (
     RunPolicy,
     Scope,
     SessionOpened,
+    Shape,
     Submission,
     SubmitRequest,
     SubmitResponse,
@@ -142,6 +144,8 @@ class Agent:
         *,
         policy: RunPolicy | None = None,
         labels: dict[str, str] | None = None,
+        shapes: dict[str, Shape] | None = None,
+        environments: list[str] | None = None,
         nonce: str = "",
         takeover: bool = False,
     ) -> SessionOpened:
@@ -153,6 +157,8 @@ class Agent:
             version="1",
             policy=policy or RunPolicy(),
             labels=labels or {},
+            shapes=shapes or {},
+            environments=environments or [],
             takeover=takeover,
         )
         opened = await self.caller.ask("POST", "/v1/sessions", request, answer=SessionOpened)
@@ -160,13 +166,26 @@ class Agent:
         return opened
 
     async def lease(
-        self, *, wait_s: float = 0, workers: int = 4, max_tasks: int = 100, number: int | None = None
+        self,
+        *,
+        wait_s: float = 0,
+        workers: int = 4,
+        max_tasks: int = 100,
+        number: int | None = None,
+        offers: Sequence[Offer] = (),
     ) -> LeaseResponse:
         """Ask for work with idle workers; a number asks again."""
         if number is None:
             self.number += 1
             number = self.number
-        request = LeaseRequest(number=number, workers=workers, idle_workers=workers, wait_s=wait_s, max_tasks=max_tasks)
+        request = LeaseRequest(
+            number=number,
+            workers=workers,
+            idle_workers=workers,
+            wait_s=wait_s,
+            max_tasks=max_tasks,
+            offers=list(offers),
+        )
         response = await self.caller.ask("POST", f"/v1/sessions/{self.session_id}/lease", request, answer=LeaseResponse)
         for owner_id, grants in response.segments.items():
             self.segments.setdefault(owner_id, []).extend(grants)

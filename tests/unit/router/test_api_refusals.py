@@ -74,6 +74,15 @@ BAD_ITEMS: list[tuple[dict[str, Any], str]] = [
     ({"objects": ["\x00"]}, "objects"),
     ({"objects": [str(uuid.uuid4())]}, "object_id"),
     ({"idempotent": "yes"}, "idempotent"),
+    ({"resources": {"gpu": 1}}, "resources"),
+    ({"resources": {"cores": -1}}, "resources"),
+    ({"resources": {"cores": 1e9}}, "resources"),
+    ({"resources": {"cores": "four"}}, "resources"),
+    ({"resources": [1]}, "resources"),
+    ({"resources": {"gpus": 1}}, "resources"),
+    ({"environment": "a b"}, "environment"),
+    ({"environment": "\x00"}, "environment"),
+    ({"environment": "xpcs"}, "environment"),
 ]
 
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from typing import Any
 
 import msgspec
 import pytest
 
 from faas.models import (
     CreateObject,
+    Demand,
     FunctionCode,
     Grant,
     LeaseRequest,
+    Offer,
     Pool,
+    Shape,
     Task,
 )
 from tests.unit.router.callers import Agent, Caller, Federation, allow, submit, task
@@ -101,6 +105,72 @@ async def test_demand_is_shared_by_those_who_may_run_it(service: Federation, mon
     assert [(demand.tasks, demand.seconds) for demand in demands] == [(7, None), (5, None)]
     await second.report(run_s={function_id: 2.0})
     assert (await second.beat()).demand.seconds == pytest.approx(10.0)
+
+
+# What tasks need
+
+SHAPES = {"small": Shape(cores=1), "big": Shape(cores=4, gpus=1)}
+
+
+def offer(shape: str, idle: int = 4, **fields: Any) -> Offer:
+    return Offer(shape=shape, workers=idle, idle_workers=idle, **fields)
+
+
+async def test_one_request_fills_the_workers_of_every_shape(service: Federation, ada: Caller) -> None:
+    agent = await service.agent(ada, "theta", shapes=SHAPES, environments=["default", "xpcs"])
+    function_id = await ada.register()
+    _, small = await submit(ada, function_id, 3)
+    _, big = await submit(ada, function_id, 3, resources={"gpus": 1}, environment="xpcs")
+    answer = await agent.lease(offers=[offer("small", 2), offer("big", 1)])
+    assert [(leased.task_id, leased.shape, leased.environment) for leased in answer.tasks] == [
+        (small[0], "small", "default"),
+        (small[1], "small", "default"),
+        (big[0], "big", "xpcs"),
+    ]
+    again = await agent.lease(number=agent.number, offers=[offer("small")])
+    assert [(leased.task_id, leased.shape) for leased in again.tasks] == [
+        (leased.task_id, leased.shape) for leased in answer.tasks
+    ]
+    assert [leased.task_id for leased in (await agent.lease(offers=[offer("big")])).tasks] == big[1:]
+    assert (await agent.lease(offers=[])).tasks == []  # workers of a default shape, which it does not have
+
+
+async def test_what_outlives_the_workers_waits_for_others(service: Federation, ada: Caller, agent: Agent) -> None:
+    long, short = await ada.register("long"), await ada.register("short")
+    await agent.report(run_s={long: 600.0, short: 1.0})
+    _, patient = await submit(ada, long)
+    _, quick = await submit(ada, short)
+    answer = await agent.lease(offers=[offer("default", longest_s=60.0)])
+    assert [leased.task_id for leased in answer.tasks] == quick
+    assert (await agent.lease(offers=[offer("default", longest_s=60.0)])).tasks == []
+    assert [leased.task_id for leased in (await agent.lease(offers=[offer("default")])).tasks] == patient
+
+
+async def test_demand_comes_by_the_shape_that_is_waited_for(
+    service: Federation, ada: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("router.dispatch._DEMAND_FRESH_S", -1.0)
+    theta = await service.agent(ada, "theta", shapes=SHAPES)
+    cori = await service.agent(ada, "cori", shapes={"huge": Shape(cores=64, gpus=4)})
+    fit, sort = await ada.register("fit"), await ada.register("sort")
+    await theta.report(run_s={fit: 2.0})
+    await submit(ada, fit, 5)
+    await submit(ada, fit, 2, resources={"gpus": 1})
+    await submit(ada, sort, 1, resources={"gpus": 4})
+    demand = (await theta.beat()).demand
+    assert demand == Demand(
+        tasks=4, seconds=7.0, shapes={"small": Demand(tasks=3, seconds=5.0), "big": Demand(tasks=1, seconds=2.0)}
+    )
+    demand = (await cori.beat()).demand
+    assert demand == Demand(tasks=5, seconds=None, shapes={"huge": Demand(tasks=5, seconds=None)})
+
+
+async def test_one_task_is_demand_at_every_endpoint_that_may_run_it(
+    ada: Caller, agent: Agent, other_agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("router.dispatch._DEMAND_FRESH_S", -1.0)
+    await submit(ada, await ada.register())
+    assert [(await each.beat()).demand.tasks for each in (agent, other_agent)] == [1, 1]
 
 
 # Leases asked for twice
