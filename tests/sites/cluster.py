@@ -7,25 +7,23 @@ import os
 import random
 import shutil
 import socket
-import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 
 from tests.services.processes import Process, ServiceFailed
 from tests.services.requirements import require
 from tests.sites.configuration import Rules, write_configuration, write_rules
-from tests.sites.jobs import QUEUE_FORMAT, Job, Usage, parse_queue, parse_record
+from tests.sites.dialects import install
 from tests.sites.node_processes import job_processes, kill, step_daemons
+from tests.sites.scheduler import PARTITIONS, Scheduler
 
 _PROGRAMS = {"slurmctld": "slurmctld", "slurmd": "slurmd", "sbatch": "slurm-client", "munged": "munge"}
 _STARTS = 3
 _COMMAND_TIMEOUT_S = 60.0
 
 
-class Cluster:
+class Cluster(Scheduler):
     """Slurm with some nodes, each a slurmd of its own; a context manager.
 
     ``gethostname()`` is the same on all nodes: inside a job, ``SLURMD_NODENAME`` tells them apart. Partitions are
@@ -57,7 +55,7 @@ class Cluster:
         folder: Path | None = None,
     ) -> None:
         self._programs = {program: require(program, package) for program, package in _PROGRAMS.items()}
-        self.name = name
+        super().__init__(name)
         self.nodes = [f"{name}{number}" for number in range(1, nodes + 1)]
         self._cpus = cpus
         self._memory_mb = memory_mb
@@ -81,15 +79,6 @@ class Cluster:
         if self._folder is None:
             raise ServiceFailed(f"the cluster {self.name} is not running: start it first")
         return self._folder
-
-    @property
-    def slurm_conf(self) -> Path:
-        """Its configuration file: the value of SLURM_CONF for whoever talks to it."""
-        return self.folder / "slurm.conf"
-
-    def environment(self) -> dict[str, str]:
-        """What a process needs besides its own variables to use this cluster: SLURM_CONF and PATH."""
-        return {"SLURM_CONF": str(self.slurm_conf), "PATH": os.environ.get("PATH", os.defpath)}
 
     # Starting and stopping
 
@@ -122,6 +111,7 @@ class Cluster:
             memory_mb=self._memory_mb,
             node_timeout_s=self._node_timeout_s,
         )
+        install(self.folder / "commands")
         self.set_rules(Rules())
         self._start_daemon("slurmctld", "slurmctld", "-D", "-i", "-c")
         for node in self.nodes:
@@ -159,140 +149,23 @@ class Cluster:
     def reset(self) -> None:
         """Make it as good as new for the next test: no jobs, open queues, the first rules, every node up and idle."""
         self.set_rules(Rules())
-        self.cancel_all()
-        for partition in ("debug", "preempt", "urgent"):
-            self.open_queue(partition)
         for node in self.nodes:
-            if node not in self._daemons or self._daemons[node].has_ended():
+            if self._daemons[node].has_ended():
                 self._kill_jobs_of(node)
+                self.call_down(node)
                 self.start_node(node)
+                self.run("scontrol", "update", f"NodeName={node}", "State=RESUME")
+        self.cancel_all()
+        self.forget()
+        for partition in PARTITIONS:
+            self.open_queue(partition)
         self.wait_until_idle()
-
-    # Jobs
-
-    def run(self, *command: str | Path) -> str:
-        """Run one of Slurm's commands against this cluster.
-
-        Returns:
-            What it printed.
-
-        Raises:
-            ServiceFailed: it ended with an error, whose words are in the message.
-        """
-        done = subprocess.run(
-            list(map(str, command)),
-            env={**os.environ, **self.environment()},
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_COMMAND_TIMEOUT_S,
-            check=False,
-        )
-        if done.returncode:
-            raise ServiceFailed(f"{command[0]} at {self.name} ended with {done.returncode}: {done.stderr.strip()}")
-        return done.stdout
-
-    def submit(self, command: str, *, options: list[str] | None = None) -> str:
-        """Submit a shell command as a job, its output going to the folder ``log``.
-
-        Args:
-            command: what the job runs.
-            options: of sbatch.
-
-        Returns:
-            The job's id.
-
-        Raises:
-            ServiceFailed: sbatch refused it.
-        """
-        output = self.folder / "log" / "job.%j"
-        return self.run(
-            "sbatch", "--parsable", "-o", output, "--open-mode=append", *(options or []), "--wrap", command
-        ).strip()
-
-    def output(self, job_id: str) -> str:
-        """What a job of `submit` has printed so far, in all its stays on nodes."""
-        path = self.folder / "log" / f"job.{job_id}"
-        return path.read_text() if path.exists() else ""
-
-    def jobs(self) -> list[Job]:
-        """All jobs queued, running, and ended within the hour, in the order of their ids."""
-        return sorted(
-            parse_queue(self.run("squeue", "--noheader", "--states=all", f"--Format={QUEUE_FORMAT}")),
-            key=lambda job: int(job.job_id),
-        )
-
-    def job(self, job_id: str) -> Job:
-        """One job."""
-        for job in self.jobs():
-            if job.job_id == job_id:
-                return job
-        raise ServiceFailed(f"{self.name} has no job {job_id}")
-
-    def live_jobs(self) -> list[Job]:
-        """Those jobs that hold a node or wait for one."""
-        return [
-            job for job in self.jobs() if job.state in ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED")
-        ]
-
-    def wait_for(self, job_id: str, *states: str, timeout_s: float = 60.0) -> Job:
-        """Wait until a job is in one of some states, and return it.
-
-        Raises:
-            ServiceFailed: it took too long; the message tells the state it is in.
-        """
-        self.wait_until(
-            lambda: self.job(job_id).state in states, timeout_s, lambda: f"{self.job(job_id)} never got to {states}"
-        )
-        return self.job(job_id)
-
-    def wait_until(
-        self, condition: Callable[[], bool], timeout_s: float = 60.0, told: Callable[[], str] | None = None
-    ) -> None:
-        """Wait until something is so, looking a few times a second.
-
-        Raises:
-            ServiceFailed: it took too long.
-        """
-        deadline = time.monotonic() + timeout_s
-        while not condition():
-            if time.monotonic() > deadline:
-                raise ServiceFailed(told() if told else f"{self.name}: not so within {timeout_s:.0f} s")
-            time.sleep(0.1)
-
-    def cancel_all(self) -> None:
-        """Cancel every job and wait until none holds a node."""
-        live = [job.job_id for job in self.live_jobs()]
-        if live:
-            self.run("scancel", *live)
-            self.wait_until(lambda: not self.live_jobs(), 30.0)
-
-    def usage(self) -> list[Usage]:
-        """The scheduler's own record of every stay of a job on nodes that has ended, in that order."""
-        return parse_record((self.folder / "log" / "jobs").read_text())
 
     # What may happen at a site
 
     def set_rules(self, rules: Rules) -> None:
         """Let the site's administrators decide anew who may submit what, and how long it waits."""
         write_rules(self.folder, rules)
-
-    def close_queue(self, partition: str = "debug") -> None:
-        """From now on jobs are taken, and wait; those that run go on."""
-        self.run("scontrol", "update", f"PartitionName={partition}", "State=DOWN")
-
-    def open_queue(self, partition: str = "debug") -> None:
-        """Let waiting jobs start again."""
-        self.run("scontrol", "update", f"PartitionName={partition}", "State=UP")
-
-    @contextlib.contextmanager
-    def queue_closed(self, partition: str = "debug") -> Iterator[None]:
-        """Keep jobs waiting for the length of a ``with`` block."""
-        self.close_queue(partition)
-        try:
-            yield
-        finally:
-            self.open_queue(partition)
 
     def start_node(self, node: str) -> None:
         """Start a node's slurmd; after a crash, for instance."""
@@ -303,9 +176,13 @@ class Cluster:
         self._daemons[node].kill()
 
     def crash_node(self, node: str) -> None:
-        """Let a node die: everything on it ends at once, and nobody tells the scheduler."""
+        """Let a node die: all on it ends at once, and nobody tells the scheduler, which notices in about 16 s."""
         self._daemons[node].kill()
         self._kill_jobs_of(node)
+
+    def call_down(self, node: str) -> None:
+        """Have the scheduler call a node down at once, rather than when it has been silent for long enough."""
+        self.run("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=called down")
 
     def _kill_jobs_of(self, node: str) -> None:
         # The daemons first: they would report that their job has ended.

@@ -6,7 +6,7 @@ they share one, which is made as good as new after each test.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
@@ -39,3 +39,15 @@ def three_sites(_three_sites: Mapping[str, Cluster]) -> Iterator[Mapping[str, Cl
     yield _three_sites
     for cluster in _three_sites.values():
         cluster.reset()
+
+
+@pytest.fixture
+def at(slurm: Cluster, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Cluster]:
+    """Makes this process one that talks to the cluster in the dialect given."""
+
+    def use(dialect: str) -> Cluster:
+        for name, value in slurm.environment(dialect).items():
+            monkeypatch.setenv(name, value)
+        return slurm
+
+    return use
