@@ -51,7 +51,7 @@ def up(
     if detach:
         _detach(directory)
     else:
-        _serve(directory)
+        serve(directory)
 
 
 @app.command()
@@ -70,8 +70,9 @@ def down(directory: _Directory = _DEFAULT) -> None:
     _clear(directory)
 
 
-def _serve(directory: Path) -> None:
-    """Run the sites until a signal comes."""
+@app.command(hidden=True)
+def serve(directory: _Directory) -> None:
+    """Run the sites in a directory made for them, until a signal comes."""
     _pid_file(directory).write_text(str(os.getpid()))
     _on_signals(_interrupt)
     try:
@@ -110,7 +111,7 @@ def _detach(directory: Path) -> None:
     log = directory / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.sites", "up", "--directory", directory],
+            [sys.executable, "-m", "tests.sites", "serve", "--directory", directory],
             cwd=Path(__file__).parents[2],
             stdin=subprocess.DEVNULL,
             stdout=output,
