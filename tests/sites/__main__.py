@@ -29,9 +29,7 @@ _DIALECTS = {"theta": "cobalt", "summit": "lsf", "cori": ""}
 _COMMANDS = {"theta": "qsub, qstat, qdel", "summit": "bsub, bjobs, bkill", "cori": ""}
 
 app = typer.Typer(add_completion=False, help=__doc__)
-_Directory = Annotated[
-    Path, typer.Option("--directory", help="Where the sites live while they run; it is removed with them.")
-]
+_Directory = Annotated[Path, typer.Option("--directory", help="Where to note what runs; it is removed at the end.")]
 _DEFAULT = Path(tempfile.gettempdir()) / f"faas-sites-{getpass.getuser()}"
 
 
@@ -76,9 +74,10 @@ def serve(directory: _Directory) -> None:
     _pid_file(directory).write_text(str(os.getpid()))
     _on_signals(_interrupt)
     try:
-        with three_clusters(directory) as sites:
+        with three_clusters() as sites:
             try:
                 for name, site in sites.items():
+                    (directory / name).symlink_to(site.folder)
                     _environment_file(directory, name).write_text(_exports(site.environment(_DIALECTS[name])))
                 print(_advice(directory, sites), flush=True)
                 (directory / "ready").touch()
@@ -170,9 +169,11 @@ def _owner(directory: Path) -> psutil.Process | None:
 
 def _clear(directory: Path) -> None:
     """End what runs in a directory of ours, and remove it."""
-    for slurm_conf in directory.glob("*/slurm.conf"):
-        sweep(slurm_conf.parent)
     if _pid_file(directory).exists():
+        for link in directory.iterdir():
+            if link.is_symlink() and link.is_dir():
+                sweep(link.resolve())
+                shutil.rmtree(link.resolve(), ignore_errors=True)
         shutil.rmtree(directory, ignore_errors=True)
 
 

@@ -13,7 +13,7 @@ from types import TracebackType
 
 from tests.services.processes import Process, ServiceFailed
 from tests.services.requirements import require
-from tests.sites.configuration import Rules, write_configuration, write_rules
+from tests.sites.configuration import Hardware, Rules, write_configuration, write_rules
 from tests.sites.dialects import install
 from tests.sites.node_processes import job_processes, kill, step_daemons
 from tests.sites.scheduler import PARTITIONS, Scheduler
@@ -33,10 +33,8 @@ class Cluster(Scheduler):
     Args:
         name: of the cluster; its nodes are this and a number, from 1 on.
         nodes: how many.
-        cpus: of each node, as the scheduler counts them.
-        memory_mb: of each node, as the scheduler counts it.
+        hardware: of each node; two processors and 4 GB if not given.
         node_timeout_s: how long a node may be silent before it counts as down.
-        folder: where to keep its state, absent or empty; a temporary one if none is given.
 
     Example:
         >>> with Cluster("theta", nodes=2) as theta:
@@ -49,18 +47,14 @@ class Cluster(Scheduler):
         name: str = "slurm",
         *,
         nodes: int = 2,
-        cpus: int = 2,
-        memory_mb: int = 4000,
+        hardware: Hardware | None = None,
         node_timeout_s: int = 4,
-        folder: Path | None = None,
     ) -> None:
         self._programs = {program: require(program, package) for program, package in _PROGRAMS.items()}
         super().__init__(name)
         self.nodes = [f"{name}{number}" for number in range(1, nodes + 1)]
-        self._cpus = cpus
-        self._memory_mb = memory_mb
+        self._hardware = hardware or Hardware()
         self._node_timeout_s = node_timeout_s
-        self._given_folder = folder
         self._folder: Path | None = None
         self._daemons: dict[str, Process] = {}
 
@@ -92,11 +86,8 @@ class Cluster(Scheduler):
 
     def launch(self) -> None:
         """Start all daemons without waiting for the nodes; `wait_until_idle` does that."""
-        if self._given_folder is not None:
-            self._given_folder.mkdir(parents=True, exist_ok=True)
-            self._folder = self._given_folder.resolve()
-        else:
-            self._folder = Path(tempfile.mkdtemp(prefix=f"faas-{self.name}-"))
+        # Always a short path: those of the daemons' sockets may have 108 characters.
+        self._folder = Path(tempfile.mkdtemp(prefix=f"faas-{self.name}-"))
         self.folder.chmod(0o711)  # munge wants all to be able to reach its socket
         self._start_munge()
         port, *node_ports = _free_ports(1 + len(self.nodes))
@@ -107,8 +98,7 @@ class Cluster(Scheduler):
             port=port,
             nodes=self.nodes,
             node_ports=node_ports,
-            cpus=self._cpus,
-            memory_mb=self._memory_mb,
+            hardware=self._hardware,
             node_timeout_s=self._node_timeout_s,
         )
         install(self.folder / "commands")
@@ -126,7 +116,7 @@ class Cluster(Scheduler):
         self._daemons["slurmctld"].wait_until(lambda: self._is_idle(), timeout_s)
 
     def stop(self) -> None:
-        """End all jobs, daemons and whatever they left, and remove a temporary folder; a second call does nothing."""
+        """End all jobs, daemons and whatever they left, and remove its folder; a second call does nothing."""
         if self._folder is None:
             return
         controller = self._daemons.get("slurmctld")
@@ -142,8 +132,7 @@ class Cluster(Scheduler):
         if "munged" in self._daemons:
             self._daemons["munged"].stop()
         self._daemons.clear()
-        if self._given_folder is None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self._folder, ignore_errors=True)
         self._folder = None
 
     def reset(self) -> None:
@@ -154,7 +143,6 @@ class Cluster(Scheduler):
                 self._kill_jobs_of(node)
                 self.call_down(node)
                 self.start_node(node)
-                self.run("scontrol", "update", f"NodeName={node}", "State=RESUME")
         self.cancel_all()
         self.forget()
         for partition in PARTITIONS:
@@ -204,6 +192,7 @@ class Cluster(Scheduler):
         key.write_bytes(os.urandom(128))
         key.chmod(0o600)
         command: list[str | Path] = [self._programs["munged"], "--foreground", "--num-threads=2", f"--key-file={key}"]
+        command.append("--force")  # where others may not look into the folder for temporary files, they need not
         command += [f"--{part}-file={folder / part}" for part in ("pid", "seed", "log")]
         daemon = Process([*command, "-S", self._munge_socket], folder / "output")
         self._daemons["munged"] = daemon

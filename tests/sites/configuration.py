@@ -1,4 +1,4 @@
-"""The files of a cluster: slurm.conf, and the Lua script with which slurmctld lets jobs in."""
+"""The files of a cluster: its configuration, and the Lua script with which slurmctld lets jobs in."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SlurmctldPidFile={folder}/run/slurmctld.pid
 SlurmdPidFile={folder}/run/slurmd.%n.pid
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
-JobAcctGatherType=jobacct_gather/none
+{memory}
 SwitchType=switch/none
 MpiDefault=none
 MailProg=/bin/true
@@ -39,6 +39,7 @@ CompleteWait=0
 FirstJobId=1001
 SchedulerType=sched/backfill
 SchedulerParameters=bf_interval=2,sched_interval=2,batch_sched_delay=0
+GresTypes=gpu
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 DefMemPerCPU={memory_per_cpu_mb}
@@ -55,6 +56,12 @@ PartitionName=debug Nodes={names} Default=YES MaxTime=60 DefaultTime=10 Priority
 PartitionName=preempt Nodes={names} MaxTime=60 DefaultTime=10 PriorityTier=1 PreemptMode=REQUEUE GraceTime=0
 PartitionName=urgent Nodes={names} MaxTime=60 DefaultTime=10 PriorityTier=100 PreemptMode=off
 """
+_MEMORY_IGNORED = "JobAcctGatherType=jobacct_gather/none"
+_MEMORY_ENFORCED = (
+    "JobAcctGatherType=jobacct_gather/linux\nJobAcctGatherFrequency=1\nJobAcctGatherParams=OverMemoryKill"
+)
+# Slurm wants a device for each GPU, of which it sets CUDA_VISIBLE_DEVICES to the number; these there are everywhere.
+_DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 # Why: credentials live 5 s, for a requeued job waits until they have expired, 2 minutes by default. Job ids start at
 # 1001, for Cobalt's have four digits at least, and PSI/J looks for those.
 
@@ -113,6 +120,23 @@ class Rules:
     queue_wait_s: int = 0
 
 
+@dataclass(frozen=True)
+class Hardware:
+    """What each node has, as the scheduler counts it.
+
+    Args:
+        cpus: processors.
+        memory_mb: memory; a job that does not say gets its share by processors.
+        gpus: accelerators, five at most; they are not there, but given out, as CUDA_VISIBLE_DEVICES tells the job.
+        memory_enforced: whether the scheduler kills a job that takes more memory than it has asked for.
+    """
+
+    cpus: int = 2
+    memory_mb: int = 4000
+    gpus: int = 0
+    memory_enforced: bool = False
+
+
 def write_configuration(
     folder: Path,
     name: str,
@@ -121,11 +145,10 @@ def write_configuration(
     port: int,
     nodes: Sequence[str],
     node_ports: Sequence[int],
-    cpus: int,
-    memory_mb: int,
+    hardware: Hardware,
     node_timeout_s: int,
 ) -> Path:
-    """Write a cluster's slurm.conf and job_submit.lua, and make the folders they name.
+    """Write a cluster's slurm.conf, gres.conf and job_submit.lua, and make the folders they name.
 
     Args:
         folder: the cluster's own.
@@ -134,8 +157,7 @@ def write_configuration(
         port: of slurmctld.
         nodes: names of the nodes.
         node_ports: the port of each node's slurmd.
-        cpus: of each node.
-        memory_mb: of each node.
+        hardware: of each node.
         node_timeout_s: how long a node may be silent before slurmctld calls it down.
 
     Returns:
@@ -145,10 +167,10 @@ def write_configuration(
         (folder / part).mkdir(exist_ok=True)
     (folder / "log" / "jobs").touch()
     host = socket.gethostname().partition(".")[0]
-    lines = [
-        f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={node_port} CPUs={cpus} RealMemory={memory_mb}"
-        for node, node_port in zip(nodes, node_ports, strict=True)
-    ]
+    gpus = f" Gres=gpu:{hardware.gpus}" if hardware.gpus else ""
+    each = f"NodeHostname={host} NodeAddr=127.0.0.1 CPUs={hardware.cpus} RealMemory={hardware.memory_mb}{gpus}"
+    (folder / "gres.conf").write_text("".join(f"Name=gpu File={device}\n" for device in _DEVICES[: hardware.gpus]))
+    lines = [f"NodeName={node} Port={node_port} {each}" for node, node_port in zip(nodes, node_ports, strict=True)]
     (folder / "job_submit.lua").write_text(_JOB_SUBMIT.format(folder=folder))
     path = folder / "slurm.conf"
     path.write_text(
@@ -160,7 +182,8 @@ def write_configuration(
             port=port,
             folder=folder,
             node_timeout_s=node_timeout_s,
-            memory_per_cpu_mb=memory_mb // cpus,
+            memory_per_cpu_mb=hardware.memory_mb // hardware.cpus,
+            memory=_MEMORY_ENFORCED if hardware.memory_enforced else _MEMORY_IGNORED,
             nodes="\n".join(lines),
             names=",".join(nodes),
         )

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import psutil
 
+from endpoints.processes import await_ends
+
 
 def step_daemons(slurm_conf: Path, node: str = "") -> list[psutil.Process]:
     """The daemons (slurmstepd) that run the steps of jobs, known by their socket in the cluster's folder.
@@ -50,12 +52,13 @@ def job_processes(slurm_conf: Path, node: str = "") -> list[psutil.Process]:
 
 
 def kill(processes: Iterable[psutil.Process]) -> None:
-    """End processes at once and wait until they are gone."""
+    """End processes at once and wait until they run no more."""
     victims = list(processes)
     for process in victims:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(victims, timeout=10)
+    # Not until they are reaped: that is up to whoever has inherited them.
+    await_ends([process.pid for process in victims], 10.0)
 
 
 def _is_of(value: str | None, node: str) -> bool:

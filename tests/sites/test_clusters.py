@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 
 import pytest
 
 from tests.services.processes import ServiceFailed
 from tests.sites.cluster import Cluster
-from tests.sites.configuration import Rules
+from tests.sites.configuration import Hardware, Rules
 from tests.sites.node_processes import job_processes, step_daemons
 
 _PRINT_NODE = "echo ran on $SLURMD_NODENAME"
@@ -116,6 +117,23 @@ def test_a_job_outlives_its_slurmd(slurm: Cluster) -> None:
     slurm.kill_slurmd(node)
     assert job_processes(slurm.slurm_conf, node)
     assert step_daemons(slurm.slurm_conf, node)
+
+
+def test_gpus_are_given_out_as_far_as_there_are_any(three_sites: Mapping[str, Cluster]) -> None:
+    summit = three_sites["summit"]
+    job_id = summit.submit("echo $CUDA_VISIBLE_DEVICES", options=["--gpus-per-node=2"])
+    summit.wait_for(job_id, "COMPLETED")
+    assert summit.output(job_id) == "0,1\n"
+    with pytest.raises(ServiceFailed, match="Requested node configuration is not available"):
+        summit.submit("true", options=["--gpus-per-node=3"])
+
+
+def test_a_job_that_takes_more_memory_than_it_asked_for_is_killed() -> None:
+    hog = f"exec {sys.executable} -c 'import signal; taken = bytes(10**6) * 300; signal.pause()'"
+    with Cluster("hungry", nodes=1, hardware=Hardware(memory_enforced=True)) as cluster:
+        job_id = cluster.submit(hog, options=["--mem=100"])
+        cluster.wait_for(job_id, "FAILED")
+        assert "Exceeded job memory limit" in cluster.output(job_id)
 
 
 def test_stopping_leaves_nothing() -> None:

@@ -125,6 +125,25 @@ def test_a_job_has_the_variables_of_its_scheduler(
     assert nodes == ["slurm1", "slurm2", *(["told"] if dialect == "lsf" else [])]
 
 
+@pytest.mark.parametrize(
+    ("dialect", "command", "launch"),
+    [
+        ("pbspro", "qsub -l select=2:ncpus=2 script", "mpiexec -n 4 --ppn 2"),
+        ("lsf", "bsub -nnodes 2 script", "jsrun -n 4 -r 2"),
+        ("cobalt", "qsub -n 2 script", "aprun -n 4 -N 2"),
+    ],
+)
+def test_a_job_starts_programs_on_all_its_nodes(
+    at: Callable[[str], Cluster], tmp_path: Path, dialect: str, command: str, launch: str
+) -> None:
+    cluster = at(dialect)
+    _script(tmp_path, f"{launch} sh -c 'echo $SLURMD_NODENAME' > {tmp_path}/nodes")
+    subprocess.run(command.split(), cwd=tmp_path, capture_output=True, check=True)
+    (job,) = cluster.jobs()
+    cluster.wait_for(job.job_id, "COMPLETED")
+    assert sorted((tmp_path / "nodes").read_text().split()) == ["slurm1", "slurm1", "slurm2", "slurm2"]
+
+
 def _script(folder: Path, *lines: str) -> None:
     script = folder / "script"
     script.write_text("\n".join(["#!/bin/bash", *lines, ""]))

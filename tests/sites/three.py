@@ -4,28 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
 from tests.sites.cluster import Cluster, start_together
+from tests.sites.configuration import Hardware
 
 _NODES = {"theta": 4, "summit": 3, "cori": 4}
-_CPUS = {"theta": 2, "summit": 4, "cori": 2}
+_HARDWARE = {"theta": Hardware(), "summit": Hardware(cpus=4, memory_mb=8000, gpus=2), "cori": Hardware()}
 
 
 @contextmanager
-def three_clusters(folder: Path | None = None) -> Iterator[Mapping[str, Cluster]]:
+def three_clusters() -> Iterator[Mapping[str, Cluster]]:
     """Run all three for the length of a ``with`` block.
-
-    Args:
-        folder: where each gets a folder of its name; temporary ones if none is given.
 
     Yields:
         The clusters by name, every node idle.
     """
-    clusters = {
-        name: Cluster(name, nodes=nodes, cpus=_CPUS[name], folder=folder / name if folder else None)
-        for name, nodes in _NODES.items()
-    }
+    clusters = {name: Cluster(name, nodes=nodes, hardware=_HARDWARE[name]) for name, nodes in _NODES.items()}
     try:
         start_together(list(clusters.values()))
         yield clusters

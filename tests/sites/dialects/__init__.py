@@ -11,6 +11,7 @@ _COMMANDS = {
     "lsf": ("bsub", "bjobs", "bkill"),
     "cobalt": ("qsub", "qstat", "qdel"),
 }
+_LAUNCHERS = {"pbspro": "mpiexec", "lsf": "jsrun", "cobalt": "aprun"}
 DIALECTS = tuple(_COMMANDS)
 """Their names."""
 
@@ -20,7 +21,7 @@ _PROGRAM = """\
 import sys
 
 sys.path.append({root!r})
-from tests.sites.dialects.{dialect} import {command}
+from tests.sites.dialects.{module} import {command}
 from tests.sites.dialects.slurm import run
 
 sys.exit(run({command}, sys.argv))
@@ -36,14 +37,15 @@ def install(folder: Path) -> None:
     for dialect, commands in _COMMANDS.items():
         target = commands_folder(folder, dialect)
         target.mkdir(parents=True, exist_ok=True)
-        for command in commands:
+        modules = {**dict.fromkeys(commands, dialect), _LAUNCHERS[dialect]: "launchers"}
+        for command, module in modules.items():
             program = target / command
             program.write_text(
                 _PROGRAM.format(
                     python=sys.executable,
                     label=_LABELS[dialect],
                     root=str(Path(__file__).parents[3]),
-                    dialect=dialect,
+                    module=module,
                     command=command,
                 )
             )

@@ -30,6 +30,7 @@ _STATES = {
 # The job gets these of the submitter's variables, and what --env gives.
 _COPIED = ("HOME", "LANG", "LOGNAME", "PATH", "SHELL", "USER")
 _PREAMBLE = (
+    'PATH="${SLURM_CONF%/*}/commands/cobalt:$PATH"',
     'export COBALT_JOBID="$SLURM_JOB_ID" COBALT_JOBSIZE="$SLURM_JOB_NUM_NODES" COBALT_PARTNAME="$SLURM_JOB_NODELIST"',
     'export COBALT_NODEFILE="${SLURM_CONF%/*}/run/$SLURM_JOB_ID.nodes"',
     'scontrol show hostnames "$SLURM_JOB_NODELIST" > "$COBALT_NODEFILE"',

@@ -24,6 +24,7 @@ _STATES = {"PENDING": "PEND", "CONFIGURING": "PEND", "RUNNING": "RUN", "COMPLETI
 _FAILURE = 255
 _COLUMNS = ("jobid", "user", "stat", "queue", "from_host", "exec_host", "job_name", "submit_time")
 _PREAMBLE = (
+    'PATH="${SLURM_CONF%/*}/commands/lsf:$PATH"',
     'export LSB_JOBID="$SLURM_JOB_ID" LSB_JOBNAME="$SLURM_JOB_NAME" LSB_QUEUE="$SLURM_JOB_PARTITION"',
     'export LSB_BATCH_JID="$SLURM_JOB_ID" LS_SUBCWD="$SLURM_SUBMIT_DIR"',
     'export LSB_DJOB_HOSTFILE="${SLURM_CONF%/*}/run/$SLURM_JOB_ID.nodes"',

@@ -37,6 +37,7 @@ _UNKNOWN, _FINISHED = 153, 35
 # Of the submitter's variables a job has these, and as PBS_O_…; the rest only if -V or -v say so.
 _COPIED = ("HOME", "LANG", "LOGNAME", "MAIL", "SHELL", "TZ")
 _PREAMBLE = (
+    'PATH="${SLURM_CONF%/*}/commands/pbspro:$PATH"',
     'export PBS_JOBID="$SLURM_JOB_ID.$SLURM_CLUSTER_NAME" PBS_ENVIRONMENT=PBS_BATCH PBS_JOBNAME="$SLURM_JOB_NAME"',
     'export PBS_QUEUE="$SLURM_JOB_PARTITION" PBS_NODEFILE="${SLURM_CONF%/*}/run/$SLURM_JOB_ID.nodes"',
     'scontrol show hostnames "$SLURM_JOB_NODELIST" > "$PBS_NODEFILE"',
