@@ -13,7 +13,7 @@ help: ## This list
 demo: $(VENV)/.demo ## Fit measured X-ray spectra at two local endpoints
 	$(BIN)/python notebooks/demo.py
 
-test: $(VENV)/.complete ## Unit and integration tests
+test: $(VENV)/.complete ## All tests
 	$(BIN)/python -m pytest -q -n 3 --dist worksteal
 
 check: $(VENV)/.complete ## Format, lint, types, and who may import whom

@@ -1,0 +1,1 @@
+"""Real batch sites for tests and for trying things out: independent Slurm clusters of several nodes on one host."""
