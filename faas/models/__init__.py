@@ -26,7 +26,17 @@ from .common import (
     Scope,
     TaskState,
 )
-from .endpoints import AllowedFunctions, Endpoint, EndpointCreated, Pool, RegisterEndpoint, RunPolicy
+from .endpoints import (
+    AllowedFunctions,
+    Block,
+    BlockState,
+    Endpoint,
+    EndpointCreated,
+    Pool,
+    RegisterEndpoint,
+    RunPolicy,
+    Spent,
+)
 from .functions import Function, FunctionCode, RegisterFunction
 from .identities import CreateIdentity, CreateToken, Identity, Token, WhoAmI
 from .results import CreateObject, Grant, GroupResult, GroupResults, TaskResult
@@ -70,6 +80,8 @@ __all__ = [
     "AllowedFunctions",
     "Attempt",
     "AttemptKey",
+    "Block",
+    "BlockState",
     "CancelRequest",
     "CancelResponse",
     "CreateIdentity",
@@ -108,6 +120,7 @@ __all__ = [
     "RunPolicy",
     "Scope",
     "SessionOpened",
+    "Spent",
     "Submission",
     "SubmitRequest",
     "SubmitResponse",
