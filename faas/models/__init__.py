@@ -67,6 +67,7 @@ from .tasks import (
     TaskPage,
     TaskQuery,
 )
+from .usage import Usage, UsageBy, UsageRow
 
 __all__ = [
     "HINT_BYTES",
@@ -130,5 +131,8 @@ __all__ = [
     "TaskResult",
     "TaskState",
     "Token",
+    "Usage",
+    "UsageBy",
+    "UsageRow",
     "WhoAmI",
 ]
