@@ -18,27 +18,33 @@ _HOUR_S = 3_600.0
 _DAY_S = 86_400.0
 
 
-def spent(transaction: Transaction, endpoint_ids: Collection[str]) -> dict[str, Spent]:
-    """Node-hours of each of these endpoints: settled, and reserved by live blocks; today (UTC) and in total."""
+def spent(transaction: Transaction, endpoint_ids: Collection[str], *, but_live_in: str = "") -> dict[str, Spent]:
+    """Node-hours of each of these endpoints: settled, and reserved by live blocks; today (UTC) and in total.
+
+    Args:
+        transaction: the transaction.
+        endpoint_ids: the endpoints.
+        but_live_in: a session whose live blocks do not count, for its agent counts them itself.
+    """
     now = transaction.now
     midnight = now - now % _DAY_S
     here = among(blocks.c.endpoint_id, list(endpoint_ids))
+    answer = {endpoint_id: Spent() for endpoint_id in endpoint_ids}
     earlier = transaction.execute(
         sa.select(blocks.c.endpoint_id, sa.func.sum(blocks.c.nodes * (blocks.c.ended_at - blocks.c.started_at)))
         .where(here, blocks.c.ended_at <= midnight, blocks.c.started_at.is_not(None))
         .group_by(blocks.c.endpoint_id)
     )
-    total_s: dict[str, float] = {row[0]: float(row[1]) for row in earlier}
-    day_s: dict[str, float] = {}
+    for endpoint_id, node_s in earlier.all():
+        answer[endpoint_id].total_node_hours = node_s / _HOUR_S
     current = sa.select(blocks).where(here, sa.or_(blocks.c.ended_at.is_(None), blocks.c.ended_at > midnight))
     for row in transaction.execute(current).all():
-        for so_far, since in ((day_s, midnight), (total_s, 0.0)):
-            cost = node_seconds(run_of(row), since, now)
-            so_far[row.endpoint_id] = so_far.get(row.endpoint_id, 0.0) + cost.settled_s + cost.reserved_s
-    return {
-        endpoint_id: Spent(
-            day_node_hours=day_s.get(endpoint_id, 0.0) / _HOUR_S,
-            total_node_hours=total_s.get(endpoint_id, 0.0) / _HOUR_S,
-        )
-        for endpoint_id in endpoint_ids
-    }
+        run = run_of(row)
+        if run.ended_at is None and run.session_id == but_live_in:
+            continue
+        day, whole = node_seconds(run, midnight, now), node_seconds(run, 0.0, now)
+        so_far = answer[run.endpoint_id]
+        so_far.day_node_hours += (day.settled_s + day.reserved_s) / _HOUR_S
+        so_far.total_node_hours += (whole.settled_s + whole.reserved_s) / _HOUR_S
+        so_far.reserved_node_hours += whole.reserved_s / _HOUR_S
+    return answer
