@@ -7,7 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from endpoints.block_table import costs, print_blocks
 from faas.commands.display import AsJson, ago, print_fields, print_json, print_table
+from faas.commands.status import tell_broken
 from faas.errors import FaasError, NotFound
 from faas.models import Endpoint
 
@@ -95,6 +97,7 @@ def list_endpoints(home: Home = None, as_json: AsJson = False) -> None:
         (_row(row) for row in rows.values()),
         empty="No endpoints yet. Set one up with: faas endpoint configure NAME",
     )
+    tell_broken(known)
 
 
 def _row(row: dict[str, Any]) -> list[str]:
@@ -104,7 +107,7 @@ def _row(row: dict[str, Any]) -> list[str]:
     return [
         row["name"],
         row["here"],
-        endpoint.status,
+        endpoint.standing,
         str(endpoint.workers),
         str(endpoint.idle_workers),
         str(endpoint.held_tasks),
@@ -139,16 +142,21 @@ def show_endpoint(name: Name, home: Home = None, as_json: AsJson = False) -> Non
         fields |= {
             "id": remote.endpoint_id,
             "owner": remote.owner,
-            "service": f"{remote.status}, seen {ago(remote.last_seen_at) or 'never'}",
+            "service": f"{remote.standing}, seen {ago(remote.last_seen_at) or 'never'}",
+            "broken": remote.problem,
             "runs on": f"{remote.host}, pid {remote.pid}" if remote.status == "online" else "",
             "workers": f"{remote.workers}, {remote.idle_workers} idle" if remote.status == "online" else "",
             "tasks": f"{remote.held_tasks} held, {remote.queued_tasks} queued",
+            "listens on": f"port {', '.join(map(str, remote.ports))}" if remote.ports else "",
+            "spent": costs(remote.spent),
         }
         for environment, facts in remote.environments.items():
             fields[f"environment {environment}"] = ", ".join(f"{key} {value}" for key, value in facts.items())
     elif trouble:
         fields["service"] = f"not asked: {trouble}"
-    print_fields(fields)
+    print_fields(fields, wrapped=True)
+    if remote is not None:
+        print_blocks(remote.blocks)
 
 
 def _ask_service(home: Path | None) -> tuple[list[Endpoint], str]:
