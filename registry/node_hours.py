@@ -8,10 +8,14 @@ used the block; what no attempt used is nobody's.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from .block_runs import Run
+
+Key = tuple[str, str, int]
+"""Endpoint, block and number of a run."""
 
 
 class Use(NamedTuple):
@@ -20,6 +24,19 @@ class Use(NamedTuple):
     endpoint_id: str
     owner_id: str = ""
     function_id: str = ""
+
+
+class Worked(NamedTuple):
+    """Attempts of one use that began at about the same time."""
+
+    use: Use
+    block_id: str
+    """Empty where the attempts do not say in which block they ran."""
+    begin: float
+    end: float
+    seconds: float
+    """Worker-seconds; taken as spread evenly from the first beginning to the last end."""
+    attempts: int = 1
 
 
 @dataclass
@@ -78,6 +95,44 @@ def node_seconds(run: Run, since: float, now: float) -> Amount:
         reserved_s=run.nodes * max(0.0, reserved_s),
         registered_s=run.most_workers * max(0.0, ready_s),
     )
+
+
+def attribute(worked: Iterable[Worked], runs: Iterable[Run], now: float) -> dict[Key, dict[Use, float]]:
+    """Worker-seconds in each run of a block, by use.
+
+    What does not say in which block it ran counts in every block that its endpoint had meanwhile:
+    only proportions within a block matter.
+
+    Args:
+        worked: what ran, in any order.
+        runs: of any endpoints' blocks.
+        now: the time, when live runs end.
+    """
+    coming: dict[tuple[str, str], list[Run]] = {}
+    for run in sorted(runs, key=lambda run: run.started_at or 0.0, reverse=True):
+        if run.started_at is not None:
+            for place in ((run.endpoint_id, run.block_id), (run.endpoint_id, "")):
+                coming.setdefault(place, []).append(run)
+    there: dict[tuple[str, str], list[Run]] = {}
+    found: dict[Key, dict[Use, float]] = {}
+    for work in sorted(worked, key=lambda work: work.begin):
+        place = (work.use.endpoint_id, work.block_id)
+        later, candidates = coming.get(place, []), there.get(place, [])
+        while later and (later[-1].started_at or 0.0) < work.end:
+            candidates.append(later.pop())
+        # Whatever begins later needs no run that is over by now.
+        there[place] = candidates = [run for run in candidates if _end(run, now) > work.begin]
+        for run in candidates:
+            shared_s = min(work.end, _end(run, now)) - max(work.begin, run.started_at or 0.0)
+            if shared_s > 0:
+                seconds = work.seconds * shared_s / (work.end - work.begin)
+                uses = found.setdefault(run.key, {})
+                uses[work.use] = uses.get(work.use, 0.0) + seconds
+    return found
+
+
+def _end(run: Run, now: float) -> float:
+    return now if run.ended_at is None else run.ended_at
 
 
 def share_out(cost: Amount, worker_s: dict[Use, float], nobody: Use) -> dict[Use, Amount]:

@@ -17,11 +17,13 @@ from .database import Transaction
 from .endpoints import Site, all_sites, usable
 from .functions import is_uuid
 from .identities import Principal
-from .node_hours import Amount, Use, node_seconds, share_out
+from .node_hours import Amount, Use, Worked, attribute, node_seconds, share_out
 from .prepared import among
 from .schema import attempts, blocks, endpoints, functions, identities, tasks
 
 _HOUR_S = 3600.0
+_FINEST_SLICE_S = 60.0
+_SLICES = 1_000
 NOBODY = "idle (nobody)"
 
 
@@ -58,15 +60,15 @@ def report(transaction: Transaction, principal: Principal, by: str, *, endpoint:
     def visible(use: Use) -> bool:
         return everything or use.endpoint_id in own or use.owner_id == principal.identity_id
 
-    in_view = (
-        sa.true()
-        if everything
-        else sa.or_(among(attempts.c.endpoint_id, list(own)), tasks.c.owner_id == principal.identity_id)
-    )
-    amounts = _busy(transaction, in_view, wanted, since, now)
-    concerned = {use.endpoint_id for use in amounts} | own
-    runs = [run for run in _runs(transaction, wanted, since) if everything or run.endpoint_id in concerned]
-    worker_s = _worker_seconds(transaction, {run.endpoint_id for run in runs}, since, now)
+    concerned = None if everything else own | _ran_at(transaction, principal)
+    if wanted is not None:
+        concerned = set(wanted) if concerned is None else concerned & set(wanted)
+    runs = _runs(transaction, concerned, since)
+    worked = _worked(transaction, concerned, since, now, _slice_s(runs, since, now))
+    amounts: dict[Use, Amount] = {}
+    for work in worked:
+        amounts.setdefault(work.use, Amount()).add(Amount(busy_s=work.seconds, attempts=work.attempts))
+    worker_s = attribute(worked, runs, now)
     for run in runs:
         cost = node_seconds(run, since, now)
         for use, part in share_out(cost, worker_s.get(run.key, {}), Use(run.endpoint_id)).items():
@@ -89,98 +91,66 @@ def _matching(transaction: Transaction, principal: Principal, sites: dict[str, S
     )
 
 
-def _runs(transaction: Transaction, wanted: list[str] | None, since: float) -> Iterable[Run]:
+def _ran_at(transaction: Transaction, principal: Principal) -> set[str]:
+    """The endpoints at which the caller's tasks ran."""
+    mine = (
+        sa.select(attempts.c.endpoint_id)
+        .join(tasks, tasks.c.sequence == attempts.c.sequence)
+        .where(tasks.c.owner_id == principal.identity_id)
+        .distinct()
+    )
+    return set(transaction.execute(mine).scalars())
+
+
+def _runs(transaction: Transaction, concerned: Collection[str] | None, since: float) -> list[Run]:
     query = sa.select(blocks).where(sa.or_(blocks.c.ended_at.is_(None), blocks.c.ended_at > since))
-    if wanted is not None:
-        query = query.where(among(blocks.c.endpoint_id, wanted))
+    if concerned is not None:
+        query = query.where(among(blocks.c.endpoint_id, list(concerned)))
     return [run_of(row) for row in transaction.execute(query).all()]
 
 
-def _ended(now: float) -> sa.ColumnElement[float]:
-    """When an attempt stopped using its worker: by its run time where it was measured, for a report takes a while."""
-    return sa.func.coalesce(attempts.c.started_at + attempts.c.run_s, attempts.c.ended_at, sa.literal(now, sa.Double))
+def _slice_s(runs: Iterable[Run], since: float, now: float) -> float:
+    """How near to each other attempts begin that are looked at as one: people have millions of them."""
+    first = min((run.started_at for run in runs if run.started_at is not None), default=now)
+    return max(_FINEST_SLICE_S, (now - max(since, first)) / _SLICES)
 
 
-def _overlap(
-    begins: Iterable[sa.ColumnElement[float]], ends: Iterable[sa.ColumnElement[float]]
-) -> sa.ColumnElement[float]:
-    begin, end = _most(begins), _least(ends)
-    return sa.case((end > begin, end - begin), else_=0.0)
-
-
-def _most(values: Iterable[sa.ColumnElement[float]]) -> sa.ColumnElement[float]:
-    first, *rest = values
-    for value in rest:
-        first = sa.case((first > value, first), else_=value)
-    return first
-
-
-def _least(values: Iterable[sa.ColumnElement[float]]) -> sa.ColumnElement[float]:
-    first, *rest = values
-    for value in rest:
-        first = sa.case((first < value, first), else_=value)
-    return first
-
-
-def _busy(
-    transaction: Transaction, in_view: sa.ColumnElement[bool], wanted: list[str] | None, since: float, now: float
-) -> dict[Use, Amount]:
-    """Worker-seconds and attempts by who used them, in blocks or out of them."""
-    ended = _ended(now)
+def _worked(
+    transaction: Transaction, concerned: Collection[str] | None, since: float, now: float, slice_s: float
+) -> list[Worked]:
+    """What ran since then, summed up by use, block and time."""
+    started_at, earliest = attempts.c.started_at, sa.literal(since, sa.Double)
+    # By its run time where it was measured, for a report takes a while.
+    ended = sa.func.coalesce(started_at + attempts.c.run_s, attempts.c.ended_at, sa.literal(now, sa.Double))
+    begun = sa.case((started_at > earliest, started_at), else_=earliest)
     query = (
         sa.select(
             attempts.c.endpoint_id,
             tasks.c.owner_id,
             tasks.c.function_id,
-            sa.func.sum(_overlap([attempts.c.started_at, sa.literal(since, sa.Double)], [ended])).label("busy_s"),
+            sa.cast(started_at / sa.literal(slice_s, sa.Double), sa.BigInteger).label("slice"),
+            sa.func.min(begun).label("begin"),
+            sa.func.max(ended).label("end"),
+            sa.func.sum(ended - begun).label("seconds"),
             sa.func.count().label("attempts"),
         )
         .join(tasks, tasks.c.sequence == attempts.c.sequence)
-        .where(attempts.c.started_at.is_not(None), ended > since, in_view)
-        .group_by(attempts.c.endpoint_id, tasks.c.owner_id, tasks.c.function_id)
+        .where(started_at.is_not(None), ended > earliest, ended >= started_at)
+        .group_by(attempts.c.endpoint_id, tasks.c.owner_id, tasks.c.function_id, "slice")
     )
-    if wanted is not None:
-        query = query.where(among(attempts.c.endpoint_id, wanted))
-    return {
-        Use(row.endpoint_id, row.owner_id, row.function_id): Amount(busy_s=float(row.busy_s), attempts=row.attempts)
+    if concerned is not None:
+        query = query.where(among(attempts.c.endpoint_id, list(concerned)))
+    return [
+        Worked(
+            use=Use(row.endpoint_id, row.owner_id, row.function_id),
+            block_id="",
+            begin=row.begin,
+            end=row.end,
+            seconds=row.seconds,
+            attempts=row.attempts,
+        )
         for row in transaction.execute(query)
-    }
-
-
-def _worker_seconds(
-    transaction: Transaction, endpoint_ids: Collection[str], since: float, now: float
-) -> dict[tuple[str, str, int], dict[Use, float]]:
-    """Worker-seconds in each run of a block, by who used them.
-
-    An attempt that does not say in which block it ran counts in every one that its endpoint had meanwhile.
-    """
-    ended, until = _ended(now), sa.func.coalesce(blocks.c.ended_at, sa.literal(now, sa.Double))
-    seconds = _overlap([attempts.c.started_at, blocks.c.started_at, sa.literal(since, sa.Double)], [ended, until])
-    query = (
-        sa.select(
-            blocks.c.endpoint_id,
-            blocks.c.block_id,
-            blocks.c.run,
-            tasks.c.owner_id,
-            tasks.c.function_id,
-            sa.func.sum(seconds).label("seconds"),
-        )
-        .join(attempts, attempts.c.endpoint_id == blocks.c.endpoint_id)
-        .join(tasks, tasks.c.sequence == attempts.c.sequence)
-        .where(
-            among(blocks.c.endpoint_id, list(endpoint_ids)),
-            attempts.c.started_at < until,
-            ended > blocks.c.started_at,
-            ended > since,
-            until > since,
-        )
-        .group_by(blocks.c.endpoint_id, blocks.c.block_id, blocks.c.run, tasks.c.owner_id, tasks.c.function_id)
-    )
-    found: dict[tuple[str, str, int], dict[Use, float]] = {}
-    for row in transaction.execute(query):
-        use = Use(row.endpoint_id, row.owner_id, row.function_id)
-        found.setdefault((row.endpoint_id, row.block_id, row.run), {})[use] = float(row.seconds)
-    return found
+    ]
 
 
 def _names(transaction: Transaction, uses: Iterable[Use]) -> _Names:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.block_runs import Run
-from registry.node_hours import Amount, Use, node_seconds, share_out
+from registry.node_hours import Amount, Use, Worked, attribute, node_seconds, share_out
 
 NOW = 10_000.0
 TIME = st.floats(0, NOW)
@@ -19,6 +20,8 @@ def run(
     started_at: float | None = None,
     ended_at: float | None = None,
     *,
+    name: str = "b",
+    number: int = 1,
     nodes: int = 2,
     walltime_s: float = 600.0,
     ready_at: float | None = None,
@@ -26,8 +29,8 @@ def run(
 ) -> Run:
     return Run(
         endpoint_id="e",
-        block_id="b",
-        run=1,
+        block_id=name,
+        run=number,
         session_id="s",
         shape="default",
         job_id="1",
@@ -109,3 +112,56 @@ def test_idle_time_falls_to_those_who_used_the_block() -> None:
 
 def test_what_nobody_used_is_nobodys() -> None:
     assert share_out(Amount(1_200), {}, Use("e")) == {Use("e"): Amount(1_200)}
+
+
+# Who used which block
+
+ADA, BOB = Use("e", "ada", "f"), Use("e", "bob", "f")
+
+
+def test_work_counts_in_the_block_it_names() -> None:
+    runs = [run(100, 200, name="b"), run(100, 200, name="c"), run(300, None, name="c", number=2)]
+    worked = [Worked(ADA, "b", 150, 160, 10), Worked(BOB, "c", 190, 310, 60), Worked(ADA, "gone", 150, 160, 10)]
+    assert attribute(worked, runs, NOW) == {
+        ("e", "b", 1): {ADA: 10},
+        ("e", "c", 1): {BOB: 5},
+        ("e", "c", 2): {BOB: 5},
+    }
+
+
+def test_work_that_names_no_block_counts_in_each_there_was() -> None:
+    runs = [run(100, 200, name="b"), run(150, None, name="c"), run(None, None, name="waiting")]
+    worked = [
+        Worked(ADA, "", 50, 90, 40),
+        Worked(ADA, "", 140, 180, 40),
+        Worked(Use("elsewhere", "ada", "f"), "", 140, 180, 40),
+    ]
+    assert attribute(worked, runs, NOW) == {("e", "b", 1): {ADA: 40}, ("e", "c", 1): {ADA: 30}}
+
+
+RUNS = st.lists(st.tuples(st.integers(0, 50), st.none() | st.integers(0, 50)), max_size=5)
+WORKED = st.lists(st.tuples(st.sampled_from([ADA, BOB]), st.integers(0, 100), st.integers(0, 50)), max_size=8)
+
+
+@given(spans=RUNS, work=WORKED, named=st.booleans())
+def test_every_overlap_is_found_whatever_the_order(
+    spans: list[tuple[int, int | None]], work: list[tuple[Use, int, int]], named: bool
+) -> None:
+    names = "a" if named else "abcde"
+    runs = [
+        run(begin, None if length is None else begin + length, name=names[number % len(names)], number=number)
+        for number, (begin, length) in enumerate(spans)
+    ]
+    worked = [Worked(use, "a" if named else "", begin, begin + length, length) for use, begin, length in work]
+    expected: dict[tuple[str, str, int], dict[Use, float]] = {}
+    for one in runs:
+        for each in worked:
+            end = 120.0 if one.ended_at is None else one.ended_at
+            shared_s = min(end, each.end) - max(one.started_at or 0.0, each.begin)
+            if shared_s > 0:
+                uses = expected.setdefault(one.key, {})
+                uses[each.use] = uses.get(each.use, 0.0) + shared_s
+    found = attribute(worked, runs, now=120.0)
+    assert found.keys() == expected.keys()
+    for key, uses in expected.items():
+        assert found[key] == {use: pytest.approx(seconds) for use, seconds in uses.items()}
