@@ -28,7 +28,7 @@ def print_blocks(blocks: Sequence[Block]) -> None:
                 block.shape,
                 str(block.nodes),
                 f"{block.workers}, {block.idle_workers} idle" if block.workers else "",
-                span(round(block.idle_s)) if block.idle_s >= 1 else "",
+                span(max(1, round(time.time() - block.idle_since))) if block.idle_since else "",
                 _time(block),
             ]
             for block in blocks
@@ -55,7 +55,7 @@ def _time(block: Block) -> str:
     if block.state in _ENDED:
         return ago(block.ended_at)
     if block.started_at is None:
-        return f"waits {span(round(now - block.requested_at))}" if block.requested_at else ""
+        return f"waits {span(max(1, round(now - block.requested_at)))}"
     if not block.walltime_s:
         return ""
     left_s = block.started_at + block.walltime_s - now

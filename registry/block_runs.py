@@ -80,9 +80,9 @@ def revise(known: Run | None, told: Block, endpoint_id: str, session_id: str, no
             shape=told.shape,
             job_id=told.job_id,
             state=told.state,
-            nodes=max(0, told.nodes),
-            walltime_s=max(0.0, told.walltime_s),
-            requested_at=now if told.requested_at is None else told.requested_at,
+            nodes=told.nodes,
+            walltime_s=told.walltime_s,
+            requested_at=told.requested_at,
         )
         return [_brought_up_to_date(first, told, session_id, now)]
     over = told.state in OVER
@@ -135,8 +135,8 @@ def _brought_up_to_date(run: Run, told: Block, session_id: str, now: float) -> R
     if over:
         ended_at = told.ended_at if told.ended_at is not None else (run.ended_at or now)
         ended_at = max(ended_at, started_at) if started_at is not None else ended_at
-    workers = 0 if over else max(0, told.workers)
-    idle = workers > 0 and (told.idle_s > 0 or told.idle_workers >= workers)
+    workers = 0 if over else told.workers
+    idle = workers > 0 and told.idle_workers >= workers
     return replace(
         run,
         session_id=session_id,
@@ -147,8 +147,8 @@ def _brought_up_to_date(run: Run, told: Block, session_id: str, now: float) -> R
         ended_at=ended_at,
         workers=workers,
         most_workers=max(run.most_workers, told.workers),
-        idle_workers=0 if over else max(0, told.idle_workers),
-        idle_since=(run.idle_since or now - max(0.0, told.idle_s)) if idle else None,
+        idle_workers=0 if over else told.idle_workers,
+        idle_since=(run.idle_since or now) if idle else None,
         message=told.message,
         presumed=False,
         held_until=None,

@@ -117,7 +117,7 @@ def shown(transaction: Transaction, endpoint_ids: Collection[str]) -> dict[str, 
     found: dict[str, list[Block]] = {}
     runs = _last_runs(transaction, among(blocks.c.endpoint_id, list(endpoint_ids)), recent)
     for run in sorted(runs.values(), key=lambda run: (run.requested_at, run.block_id)):
-        found.setdefault(run.endpoint_id, []).append(_block(run, transaction.now))
+        found.setdefault(run.endpoint_id, []).append(_block(run))
     return found
 
 
@@ -139,14 +139,14 @@ def _storable(block: Block) -> Block:
     """The report with texts that any database holds."""
     return msgspec.structs.replace(
         block,
-        block_id=plain(block.block_id[:_NAME_CHARACTERS]),
+        block_id=plain(block.block_id),
         shape=plain(block.shape[:_NAME_CHARACTERS]),
         job_id=plain(block.job_id[:_NAME_CHARACTERS]),
         message=plain(block.message[:MESSAGE_CHARACTERS]),
     )
 
 
-def _block(run: Run, now: float) -> Block:
+def _block(run: Run) -> Block:
     return Block(
         block_id=run.block_id,
         state=run.state,  # type: ignore[arg-type]
@@ -161,5 +161,5 @@ def _block(run: Run, now: float) -> Block:
         ready_at=run.ready_at,
         ended_at=run.ended_at,
         message=run.message,
-        idle_s=0.0 if run.idle_since is None else max(0.0, now - run.idle_since),
+        idle_since=run.idle_since,
     )

@@ -18,14 +18,8 @@ _HOUR_S = 3_600.0
 _DAY_S = 86_400.0
 
 
-def spent(transaction: Transaction, endpoint_ids: Collection[str], *, but_live_in: str = "") -> dict[str, Spent]:
-    """Node-hours of each of these endpoints: settled, and reserved by live blocks; today (UTC) and in total.
-
-    Args:
-        transaction: the transaction.
-        endpoint_ids: the endpoints.
-        but_live_in: a session whose live blocks do not count, for its agent counts them itself.
-    """
+def spent(transaction: Transaction, endpoint_ids: Collection[str]) -> dict[str, Spent]:
+    """Node-hours of each of these endpoints: settled, and reserved by live blocks; today (UTC) and in total."""
     now = transaction.now
     midnight = now - now % _DAY_S
     here = among(blocks.c.endpoint_id, list(endpoint_ids))
@@ -40,8 +34,6 @@ def spent(transaction: Transaction, endpoint_ids: Collection[str], *, but_live_i
     current = sa.select(blocks).where(here, sa.or_(blocks.c.ended_at.is_(None), blocks.c.ended_at > midnight))
     for row in transaction.execute(current).all():
         run = run_of(row)
-        if run.ended_at is None and run.session_id == but_live_in:
-            continue
         day, whole = node_seconds(run, midnight, now), node_seconds(run, 0.0, now)
         so_far = answer[run.endpoint_id]
         so_far.day_node_hours += (day.settled_s + day.reserved_s) / _HOUR_S

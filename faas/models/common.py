@@ -51,6 +51,8 @@ Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 """A whole number that any database holds."""
 Finite = Annotated[float, msgspec.Meta(ge=-1e12, le=1e12)]
 """A number to reckon with: neither NaN nor infinite."""
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+"""How many there are of something."""
 
 
 class Model(msgspec.Struct, omit_defaults=True, gc=False):

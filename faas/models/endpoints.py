@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from .common import Finite, Model, Small
+from .common import Count, Finite, Model
 
 BlockState = Literal["requested", "queued", "running", "draining", "ended", "failed"]
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
@@ -33,43 +33,40 @@ class RegisterEndpoint(Model, kw_only=True):
 
 
 class Block(Model, kw_only=True):
-    """One batch allocation of an endpoint and the pilot workers in it."""
+    """A batch allocation holding pilot workers, as the agent that asked for it sees it."""
 
-    block_id: str
-    """The batch job's name, with the session's nonce in it."""
+    block_id: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+    """The batch job's name: carries the session's nonce, and is on disk before the job is submitted."""
+    state: BlockState
     shape: str = "default"
     job_id: str = ""
-    """The scheduler's; empty until it has accepted the job."""
-    state: BlockState = "requested"
-    """``failed``: its workers never came up. ``ended``: they did, and the job is over."""
-    nodes: Small = 1
-    workers: Small = 0
-    idle_workers: Small = 0
-    walltime_s: Finite = 0.0
-    """How long the job may run; 0 for without end."""
-    requested_at: Finite | None = None
+    """The scheduler's; empty until it has given one."""
+    nodes: Count = 1
+    workers: Count = 0
+    """Workers registered now."""
+    idle_workers: Count = 0
+    walltime_s: Annotated[float, msgspec.Meta(ge=0, le=1e12)] = 0.0
+    """What was asked for; 0 where there is no limit."""
+    requested_at: Finite
     started_at: Finite | None = None
-    """When the scheduler first called it running."""
+    """When the scheduler started the job: cost counts from here."""
     ready_at: Finite | None = None
-    """When its first workers registered."""
+    """When its first worker registered."""
     ended_at: Finite | None = None
-    idle_s: Finite = 0.0
-    """For how long none of its workers has had anything to do."""
     message: str = ""
-    """What it waits for, or why it ended; in the scheduler's own words where there are any."""
+    """The scheduler's own words on why it waits or failed."""
+    idle_since: Finite | None = None
+    """Since when all of its workers have been idle; the service fills this in."""
 
 
 class Spent(Model, kw_only=True):
-    """Node-hours of an endpoint's blocks: what ended ones used, and what live ones may use at most.
-
-    An agent is not told of the blocks its own session has live: it knows those better.
-    """
+    """Node-hours of an endpoint's blocks: those of ended ones, and what live ones may yet use."""
 
     day_node_hours: float = 0.0
-    """Of this UTC day."""
+    """Of this day, UTC."""
     total_node_hours: float = 0.0
     reserved_node_hours: float = 0.0
-    """Of the total, what is reserved by live blocks."""
+    """Of the total, what live blocks may yet use."""
 
 
 class Endpoint(Model, kw_only=True):

@@ -147,9 +147,9 @@ class Heartbeat(Model, kw_only=True):
     idle_workers: Small = 0
     environments: dict[str, dict[str, str]] = {}
     blocks: list[Block] = []
-    """Those that live, and those that ended since the last heartbeat that was answered."""
+    """Live ones, and ended ones until a heartbeat that told of their end was answered."""
     problem: str = ""
-    """Why the endpoint cannot run anything now, and what the scheduler says; empty when well."""
+    """Why the endpoint cannot run anything now; empty when well."""
     ports: list[Port] = []
     """Where its engines listen."""
     wait_s: Finite = 0.0

@@ -69,7 +69,7 @@ async def heartbeat(call: Call[Heartbeat]) -> HeartbeatResponse:
 
         wait_s = min(beat.wait_s, _MAX_HEARTBEAT_WAIT_S)
         recalled = await service.wakeups.until(look, wait_s, session(session_id)) or []
-    costs = await service.database.read(spending.spent, [endpoint_id], but_live_in=session_id)
+    costs = await service.database.read(spending.spent, [endpoint_id])
     return HeartbeatResponse(
         recalled=recalled, demand=await service.dispatch.demand(endpoint_id), spent=costs[endpoint_id]
     )

@@ -33,7 +33,7 @@ def block(state: BlockState = "running", **fields: Any) -> Block:
 
 def test_a_running_block_tells_workers_idle_time_and_what_is_left(shown: Any) -> None:
     started_at = time.time() - 599.5
-    *_, line = shown(block(nodes=2, workers=8, idle_workers=8, idle_s=42.0, started_at=started_at))
+    *_, line = shown(block(nodes=2, workers=8, idle_workers=8, idle_since=time.time() - 42, started_at=started_at))
     assert line.split()[0] == "4711"
     for part in ("running", "default", " 2 ", "8, 8 idle", "42 s", "50 min left"):
         assert part in line

@@ -14,8 +14,12 @@ pytestmark = pytest.mark.usefixtures("credentials")
 
 def test_an_endpoint_shows_its_blocks_and_why_it_is_broken(faas: Faas, site: Site) -> None:
     now = time.time()
-    running = Block(block_id="faas-1", job_id="17", state="running", nodes=2, walltime_s=3600, started_at=now)
-    waiting = Block(block_id="faas-2", job_id="18", state="queued", walltime_s=3600, message="(Resources)")
+    running = Block(
+        block_id="faas-1", job_id="17", state="running", requested_at=now, nodes=2, walltime_s=3600, started_at=now
+    )
+    waiting = Block(
+        block_id="faas-2", job_id="18", state="queued", requested_at=now, walltime_s=3600, message="(Resources)"
+    )
     words = "sbatch: error: Batch job submission failed: Invalid account or account/partition combination specified"
     site.beat(running, waiting, problem=words, ports=(54321, 54322))
     output = faas("endpoint", "status", "played")
@@ -38,7 +42,15 @@ def test_an_endpoint_shows_its_blocks_and_why_it_is_broken(faas: Faas, site: Sit
 def test_usage_is_listed_by_endpoint_identity_and_function(faas: Faas, site: Site) -> None:
     now = time.time()
     site.beat(
-        Block(block_id="faas-3", state="ended", nodes=2, started_at=now - 1800, ready_at=now - 1800, ended_at=now)
+        Block(
+            block_id="faas-3",
+            state="ended",
+            requested_at=now,
+            nodes=2,
+            started_at=now - 1800,
+            ready_at=now - 1800,
+            ended_at=now,
+        )
     )
     (row,) = faas.json("usage", "--since", "1h")["rows"]
     assert row["name"] == "played"

@@ -130,7 +130,6 @@ def test_idle_time_counts_from_when_all_workers_were_idle(tell: Told) -> None:
     assert tell(told(workers=4, idle_workers=4), 320.0).idle_since == 310.0
     assert tell(told(workers=4, idle_workers=0), 330.0).idle_since is None
     assert tell(told(workers=0, idle_workers=0), 340.0).idle_since is None
-    assert tell(told(workers=4, idle_s=5.0), 345.0).idle_since == 340.0
     ended = tell(told("ended", workers=4, idle_workers=4), 350.0)
     assert (ended.workers, ended.idle_workers, ended.idle_since, ended.most_workers) == (0, 0, None, 4)
 
@@ -151,8 +150,8 @@ REPORTS = st.lists(
         started_at=st.none() | st.floats(100, 2_000),
         ready_at=st.none() | st.floats(100, 2_000),
         ended_at=st.none() | st.floats(100, 2_000),
-        workers=st.integers(-2, 8),
-        idle_workers=st.integers(-2, 8),
+        workers=st.integers(0, 8),
+        idle_workers=st.integers(0, 8),
     ),
     min_size=1,
     max_size=8,

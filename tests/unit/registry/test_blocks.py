@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from faas.models import Block, Endpoint
-from registry import endpoints, schema, spending
+from registry import endpoints, schema
 from registry.database import AnyRow
 from registry.identities import Principal
 from tests.unit.registry.federation import LEASE_TIMEOUT_S, Agent, Federation
@@ -48,8 +48,8 @@ def test_a_heartbeat_tells_of_blocks(federation: Federation, ada: Principal, sit
     federation.clock.advance(30)
     ready, queued = shown(federation, ada).blocks
     assert (ready.block_id, ready.job_id, ready.state, ready.nodes, ready.workers) == ("faas-1", "17", "running", 2, 4)
-    assert ready.idle_s == 30
-    assert (queued.state, queued.message, queued.shape, queued.idle_s) == ("queued", "(Priority)", "big", 0)
+    assert ready.idle_since == federation.clock.now - 30
+    assert (queued.state, queued.message, queued.shape, queued.idle_since) == ("queued", "(Priority)", "big", None)
 
 
 def test_a_block_that_is_not_mentioned_stays(federation: Federation, ada: Principal, site: Agent) -> None:
@@ -265,21 +265,6 @@ def test_each_day_counts_what_was_used_on_it(federation: Federation, ada: Princi
     assert endpoint.spent is not None
     assert endpoint.spent.day_node_hours == 0
     assert endpoint.spent.total_node_hours == pytest.approx(2 * (300 + 150) / 3600)
-
-
-def test_an_agent_is_told_of_what_it_does_not_count_itself(federation: Federation, ada: Principal, site: Agent) -> None:
-    def told(session: Agent) -> float:
-        costs = federation.read(spending.spent, [site.endpoint_id], but_live_in=session.session_id)
-        return costs[site.endpoint_id].total_node_hours
-
-    running = block(federation, "running")
-    site.beat(blocks=[running])
-    assert told(site) == 0
-    successor = federation.agent(ada, takeover=True)
-    assert told(successor) == pytest.approx(2 * WALLTIME_S / 3600)
-    federation.clock.advance(36)
-    successor.beat(blocks=[msgspec.structs.replace(running, state="ended")])
-    assert told(successor) == pytest.approx(2 * 36 / 3600)
 
 
 def test_what_was_spent_stays_when_the_endpoint_goes(federation: Federation, ada: Principal, site: Agent) -> None:
