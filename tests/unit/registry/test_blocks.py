@@ -67,7 +67,7 @@ def test_the_same_report_writes_nothing(federation: Federation, ada: Principal, 
             written.append(statement)
 
     site.beat(blocks=[report])
-    sa.event.listen(federation.database.engine, "before_cursor_execute", note)
+    sa.event.listen(sa.Engine, "before_cursor_execute", note)
     try:
         federation.clock.advance(4)
         site.beat(blocks=[report])
@@ -75,7 +75,7 @@ def test_the_same_report_writes_nothing(federation: Federation, ada: Principal, 
         site.beat(blocks=[msgspec.structs.replace(report, idle_workers=3)])
         assert len(written) == 1
     finally:
-        sa.event.remove(federation.database.engine, "before_cursor_execute", note)
+        sa.event.remove(sa.Engine, "before_cursor_execute", note)
 
 
 def test_a_block_twice_in_one_report_counts_once(federation: Federation, site: Agent) -> None:

@@ -43,7 +43,7 @@ async def test_an_agent_learns_what_was_spent(ada: Caller, agent: Agent) -> None
     running = Block(block_id="faas-2", state="running", requested_at=1.0, walltime_s=7200, started_at=time.time())
     assert (await beat(agent)).spent.total_node_hours == 0
     spent = (await beat(agent, ended(0.5), running)).spent
-    assert (spent.total_node_hours, spent.reserved_node_hours) == (pytest.approx(3), pytest.approx(2))
+    assert (spent.total_node_hours, spent.reserved_node_hours) == pytest.approx((3, 2))
 
 
 async def test_an_endpoint_is_shown_with_blocks_problem_and_ports(service: Federation, ada: Caller) -> None:
@@ -71,7 +71,7 @@ async def test_usage_is_told_by_what_is_asked(service: Federation, ada: Caller, 
         usage = await ada.ask("GET", "/v1/usage", answer=Usage, params={"by": by, "endpoint": "beamline"})
         [row] = usage.rows
         assert (usage.by, row.name) == (by, name)
-        assert (row.settled_node_hours, row.busy_worker_hours) == (pytest.approx(1), pytest.approx(0.1, rel=0.01))
+        assert (row.settled_node_hours, row.busy_worker_hours) == pytest.approx((1, 0.1), rel=0.01)
     everything = await service.admin.ask("GET", "/v1/usage", answer=Usage)
     assert agent.endpoint_id in {row.id for row in everything.rows}
     later = await ada.ask("GET", "/v1/usage", answer=Usage, params={"since": str(time.time() + 60)})
