@@ -39,7 +39,7 @@ def usage(
     if len(found.rows) > 1:
         rows.append(_cells(_total(found.rows)))
     print_table(
-        [by, "owner", "node-hours", "reserved", "busy worker-hours", "utilised", "attempts"],
+        [by, "owner", "node-hours", "reserved", "worker-hours", "utilised", "attempts"],
         rows,
         empty="Nothing was used." if since is None else "Nothing was used since then.",
     )
@@ -72,4 +72,4 @@ def _total(rows: Sequence[UsageRow]) -> UsageRow:
 
 
 def _hours(hours: float) -> str:
-    return f"{hours:.3f}" if 0 < hours < 10 else f"{hours:.1f}" if hours else "0"
+    return f"{hours:,.3f}" if hours else "0"
