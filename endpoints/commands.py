@@ -8,7 +8,9 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from endpoints.block_table import costs, print_blocks
 from faas.commands.display import AsJson, ago, amounts, print_fields, print_json, print_table
+from faas.commands.status import tell_broken
 from faas.errors import FaasError, NotFound
 from faas.models import Endpoint
 
@@ -96,6 +98,7 @@ def list_endpoints(home: Home = None, as_json: AsJson = False) -> None:
         (_row(row) for row in rows.values()),
         empty="No endpoints yet. Set one up with: faas endpoint configure NAME",
     )
+    tell_broken(known)
 
 
 def _row(row: dict[str, Any]) -> list[str]:
@@ -105,7 +108,7 @@ def _row(row: dict[str, Any]) -> list[str]:
     return [
         row["name"],
         row["here"],
-        endpoint.status,
+        endpoint.standing,
         str(endpoint.workers),
         str(endpoint.idle_workers),
         str(endpoint.held_tasks),
@@ -142,10 +145,13 @@ def show_endpoint(name: Name, home: Home = None, as_json: AsJson = False) -> Non
         fields |= {
             "id": remote.endpoint_id,
             "owner": remote.owner,
-            "service": f"{remote.status}, seen {ago(remote.last_seen_at) or 'never'}",
+            "service": f"{remote.standing}, seen {ago(remote.last_seen_at) or 'never'}",
+            "broken": remote.problem,
             "runs on": f"{remote.host}, pid {remote.pid}" if remote.status == "online" else "",
             "workers": f"{remote.workers}, {remote.idle_workers} idle" if remote.status == "online" else "",
             "tasks": f"{remote.held_tasks} held, {remote.queued_tasks} queued",
+            "listens on": f"port {', '.join(map(str, remote.ports))}" if remote.ports else "",
+            "spent": costs(remote.spent),
         }
         for shape, has in remote.shapes.items():
             fields[f"shape {shape}"] = amounts({n: v for n, v in msgspec.structs.asdict(has).items() if v is not None})
@@ -154,7 +160,9 @@ def show_endpoint(name: Name, home: Home = None, as_json: AsJson = False) -> Non
             fields[f"environment {environment}"] = told or "nothing reported yet"
     elif trouble:
         fields["service"] = f"not asked: {trouble}"
-    print_fields(fields)
+    print_fields(fields, wrapped=True)
+    if remote is not None:
+        print_blocks(remote.blocks)
 
 
 def _ask_service(home: Path | None) -> tuple[list[Endpoint], str]:

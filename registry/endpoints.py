@@ -12,12 +12,14 @@ import sqlalchemy as sa
 from faas.errors import Conflict, InvalidRequest, NotFound
 from faas.models import Endpoint, Pool, RegisterEndpoint, RunPolicy
 
+from . import blocks
 from .database import Transaction
 from .functions import is_uuid
 from .identities import Principal
 from .prepared import Prepared, from_json
 from .requirements import UNTOLD, Offering, Requirements, offering_of
 from .schema import attempts, classes, endpoints, identities, leases, pools, sessions, tasks
+from .spending import spent
 
 _SITE = Prepared(
     sa.select(endpoints, identities.c.name.label("owner"))
@@ -195,10 +197,12 @@ def resolve_target(transaction: Transaction, principal: Principal, reference: st
 
 
 def shown(transaction: Transaction, principal: Principal) -> list[Endpoint]:
-    """The endpoints the caller may use, with their state, by name."""
+    """The endpoints the caller may use, with their state, by name; what they cost is told to their owner."""
     listed = usable(transaction, principal)
     if not listed:
         return []
+    here = blocks.shown(transaction, [c.endpoint_id for c in listed])
+    costs = spent(transaction, [c.endpoint_id for c in listed if c.owner_id == principal.identity_id])
     query = (
         sa.select(endpoints, sessions.c.host, sessions.c.pid, sessions.c.last_seen_at, sessions.c.state)
         .outerjoin(sessions, sessions.c.session_id == endpoints.c.session_id)
@@ -239,6 +243,10 @@ def shown(transaction: Transaction, principal: Principal) -> list[Endpoint]:
                 pid=row.pid or 0,
                 shapes=candidate.offering.shapes if candidate.offering else {},
                 environments=_environments(candidate, row.environments),
+                problem=row.problem or "" if online else "",
+                blocks=here.get(candidate.endpoint_id, []),
+                ports=row.ports or [] if online else [],
+                spent=costs.get(candidate.endpoint_id),
             )
         )
     return result

@@ -75,6 +75,8 @@ endpoints = sa.Table(
     sa.Column("idle_workers", sa.Integer, nullable=False, default=0),
     sa.Column("session_id", Id),
     sa.Column("created_at", Time, nullable=False),
+    sa.Column("problem", sa.Text),
+    sa.Column("ports", sa.JSON(none_as_null=True)),
     sa.UniqueConstraint("owner_id", "name"),
 )
 
@@ -97,6 +99,39 @@ sa.Index(
     sessions.c.last_seen_at,
     sqlite_where=sessions.c.state.in_(["active", "fenced"]),
     postgresql_where=sessions.c.state.in_(["active", "fenced"]),
+)
+
+blocks = sa.Table(
+    "blocks",
+    metadata,
+    sa.Column("endpoint_id", Id, primary_key=True),
+    sa.Column("block_id", sa.Text, primary_key=True),
+    sa.Column("run", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("session_id", Id, nullable=False),
+    sa.Column("shape", sa.Text, nullable=False),
+    sa.Column("job_id", sa.Text, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("nodes", sa.Integer, nullable=False),
+    sa.Column("walltime_s", sa.Double, nullable=False),
+    sa.Column("requested_at", Time, nullable=False),
+    sa.Column("started_at", Time),
+    sa.Column("ready_at", Time),
+    sa.Column("ended_at", Time),
+    sa.Column("workers", sa.Integer, nullable=False),
+    sa.Column("most_workers", sa.Integer, nullable=False),
+    sa.Column("idle_workers", sa.Integer, nullable=False),
+    sa.Column("idle_since", Time),
+    sa.Column("message", sa.Text, nullable=False),
+    sa.Column("presumed", sa.Boolean, nullable=False),
+    sa.Column("held_until", Time),
+    sqlite_with_rowid=False,
+)
+"""Runs of blocks. They outlive their endpoint: what was spent stays spent."""
+sa.Index(
+    "ix_blocks_live",
+    blocks.c.endpoint_id,
+    sqlite_where=blocks.c.ended_at.is_(None),
+    postgresql_where=blocks.c.ended_at.is_(None),
 )
 
 pools = sa.Table(

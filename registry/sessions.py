@@ -14,7 +14,8 @@ import sqlalchemy as sa
 from faas.errors import Conflict
 from faas.models import AttemptKey, Heartbeat, OpenSession
 
-from .attempts import Settled, attempts_of, settle
+from . import blocks
+from .attempts import Settled, attempts_of, plain, settle
 from .database import Transaction
 from .endpoints import Site, site
 from .prepared import Prepared
@@ -106,6 +107,8 @@ def open_session(transaction: Transaction, endpoint_id: str, request: OpenSessio
             offering=offering.text,
             workers=0,
             idle_workers=0,
+            problem=None,
+            ports=None,
         )
     )
     return session_id, site(transaction, endpoint_id)
@@ -142,9 +145,12 @@ def heartbeat(transaction: Transaction, endpoint_id: str, session_id: str, beat:
         .values(
             workers=beat.workers,
             idle_workers=beat.idle_workers,
+            problem=plain(beat.problem[: blocks.MESSAGE_CHARACTERS]) or None,
+            ports=beat.ports or None,
             **({"environments": beat.environments} if beat.environments else {}),
         )
     )
+    blocks.take(transaction, endpoint_id, session_id, beat.blocks)
     held = {(key.sequence, key.number) for key in beat.held}
     live = transaction.execute(
         sa.select(attempts.c.sequence, attempts.c.number, attempts.c.lease_number, attempts.c.state)
@@ -195,6 +201,7 @@ def tick(transaction: Transaction, lease_timeout_s: float) -> list[str]:
     else:
         resumed_at = now if now - clock.alive_at > _GAP_S else clock.resumed_at
         transaction.execute(sa.update(service_clock).values(alive_at=now, resumed_at=resumed_at))
+    blocks.presume_ended(transaction)
     if now - resumed_at <= lease_timeout_s:
         return []
     silent = transaction.execute(
@@ -223,6 +230,7 @@ def _end(transaction: Transaction, session_id: str, state: str) -> None:
             for key, started in attempts_of(transaction, session_id)
         ],
     )
+    blocks.session_over(transaction, session_id, endpoint_id, message)
     transaction.changes.sessions.add(session_id)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
+import textwrap
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
@@ -60,12 +62,33 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, whole:
         typer.echo(empty, err=True)
 
 
-def print_fields(fields: Mapping[str, str]) -> None:
-    """Print names and values below each other; empty values are left out."""
-    width = max(map(len, fields), default=0)
+def print_fields(fields: Mapping[str, str], *, wrapped: bool = False) -> None:
+    """Print names and values below each other; empty values are left out.
+
+    Args:
+        fields: what to print.
+        wrapped: whether values go on in the next line where the terminal is too narrow.
+    """
+    width = max((len(name) for name, value in fields.items() if value), default=0)
     for name, value in fields.items():
-        if value:
+        if value and wrapped:
+            print_wrapped(f"{name:<{width}}  {value}", indent=width + 2)
+        elif value:
             print(f"{name:<{width}}  {one_line(value)}")
+
+
+def print_wrapped(text: str, *, indent: int = 0) -> None:
+    """Print text, broken between words where the terminal is too narrow; words, such as paths, stay whole.
+
+    Args:
+        text: what to print.
+        indent: blanks before its second line and those that follow.
+    """
+    columns = shutil.get_terminal_size().columns
+    lines = textwrap.wrap(
+        one_line(text), columns, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
+    )
+    print("\n".join(lines))
 
 
 def one_line(text: str) -> str:

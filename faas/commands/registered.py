@@ -22,6 +22,7 @@ SUMMARIES = {
     "task": "Find, follow and cancel tasks.",
     "token": "Create, list and revoke access tokens.",
     "up": "Run the service and one local endpoint, in the foreground.",
+    "usage": "Show the node-hours and worker-hours used, and by whom.",
 }
 """First lines of the known commands' help, so that `faas --help` loads none of them."""
 

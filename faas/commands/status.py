@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import typer
 
 from faas.commands.connection import open_link
-from faas.commands.display import AsJson, abbreviate, ago, print_fields, print_json, print_table
+from faas.commands.display import AsJson, abbreviate, ago, print_fields, print_json, print_table, print_wrapped
 from faas.errors import PermissionDenied
 from faas.models import Endpoint, Health, WhoAmI
 
@@ -36,7 +38,7 @@ def status(as_json: AsJson = False) -> None:
                 endpoint.name,
                 short[endpoint.endpoint_id],
                 endpoint.owner,
-                endpoint.status,
+                endpoint.standing,
                 str(endpoint.workers),
                 str(endpoint.idle_workers),
                 str(endpoint.held_tasks),
@@ -48,3 +50,11 @@ def status(as_json: AsJson = False) -> None:
         whole=2,
         empty="No endpoints yet. Set one up with: faas endpoint configure NAME",
     )
+    tell_broken(endpoints)
+
+
+def tell_broken(endpoints: Iterable[Endpoint]) -> None:
+    """Say of each endpoint that cannot run anything why that is so."""
+    for endpoint in endpoints:
+        if endpoint.standing == "broken":
+            print_wrapped(f"{endpoint.name} is broken: {endpoint.problem}", indent=2)

@@ -31,12 +31,15 @@ from .endpoints import (
     DEFAULT_ENVIRONMENT,
     DEFAULT_SHAPE,
     AllowedFunctions,
+    Block,
+    BlockState,
     Endpoint,
     EndpointCreated,
     Pool,
     RegisterEndpoint,
     RunPolicy,
     Shape,
+    Spent,
 )
 from .functions import Function, FunctionCode, RegisterFunction
 from .identities import CreateIdentity, CreateToken, Identity, Token, WhoAmI
@@ -69,6 +72,7 @@ from .tasks import (
     TaskPage,
     TaskQuery,
 )
+from .usage import Usage, UsageBy, UsageRow
 
 __all__ = [
     "DEFAULT_ENVIRONMENT",
@@ -85,6 +89,8 @@ __all__ = [
     "AllowedFunctions",
     "Attempt",
     "AttemptKey",
+    "Block",
+    "BlockState",
     "CancelRequest",
     "CancelResponse",
     "CreateIdentity",
@@ -125,6 +131,7 @@ __all__ = [
     "Scope",
     "SessionOpened",
     "Shape",
+    "Spent",
     "Submission",
     "SubmitRequest",
     "SubmitResponse",
@@ -134,5 +141,8 @@ __all__ = [
     "TaskResult",
     "TaskState",
     "Token",
+    "Usage",
+    "UsageBy",
+    "UsageRow",
     "WhoAmI",
 ]

@@ -55,6 +55,8 @@ MAX_AMOUNT = 1_000_000
 """Cores, GPUs or gigabytes that a worker can have or a task can ask for, at most."""
 Amount = Annotated[float, msgspec.Meta(ge=0, le=MAX_AMOUNT)]
 """How much of something a worker has."""
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+"""How many there are of something."""
 
 
 class Model(msgspec.Struct, omit_defaults=True, gc=False):

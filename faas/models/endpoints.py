@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
-from .common import Amount, Model
+from .common import Amount, Count, Finite, Model
+
+BlockState = Literal["requested", "queued", "running", "draining", "ended", "failed"]
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 
 
 class AllowedFunctions(Model, kw_only=True):
@@ -44,6 +47,43 @@ class RegisterEndpoint(Model, kw_only=True):
     description: str = ""
 
 
+class Block(Model, kw_only=True):
+    """A batch allocation holding pilot workers, as the agent that asked for it sees it."""
+
+    block_id: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+    """The batch job's name: carries the session's nonce, and is on disk before the job is submitted."""
+    state: BlockState
+    shape: str = "default"
+    job_id: str = ""
+    """The scheduler's; empty until it has given one."""
+    nodes: Count = 1
+    workers: Count = 0
+    """Workers registered now."""
+    idle_workers: Count = 0
+    walltime_s: Annotated[float, msgspec.Meta(ge=0, le=1e12)] = 0.0
+    """What was asked for; 0 where there is no limit."""
+    requested_at: Finite
+    started_at: Finite | None = None
+    """When the scheduler started the job: cost counts from here."""
+    ready_at: Finite | None = None
+    """When its first worker registered."""
+    ended_at: Finite | None = None
+    message: str = ""
+    """The scheduler's own words on why it waits or failed."""
+    idle_since: Finite | None = None
+    """Since when all of its workers have been idle; the service fills this in."""
+
+
+class Spent(Model, kw_only=True):
+    """Node-hours of an endpoint's blocks: those of ended ones, and what live ones may yet use."""
+
+    day_node_hours: float = 0.0
+    """Of this day, UTC."""
+    total_node_hours: float = 0.0
+    reserved_node_hours: float = 0.0
+    """Of the total, what live blocks may yet use."""
+
+
 class Endpoint(Model, kw_only=True):
     """An endpoint as listed."""
 
@@ -64,6 +104,19 @@ class Endpoint(Model, kw_only=True):
     """The workers it has or can get, by name; as its last session told, empty before the first."""
     environments: dict[str, dict[str, str]] = {}
     """Environment name to what its runners reported: ``python``, ``platform``, …; empty where none has yet."""
+    problem: str = ""
+    """Why it cannot run anything now; empty when well, and when offline."""
+    blocks: list[Block] = []
+    """Live ones, and those that ended in the last minutes."""
+    ports: list[Port] = []
+    """Where its engines listen, on the cluster's internal interface."""
+    spent: Spent | None = None
+    """Told to its owner."""
+
+    @property
+    def standing(self) -> str:
+        """Its status in one word: ``online``, ``broken`` (the agent is there, but nothing can run) or ``offline``."""
+        return "broken" if self.status == "online" and self.problem else self.status
 
 
 class EndpointCreated(Model, kw_only=True):

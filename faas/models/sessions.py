@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from .common import AttemptKey, FailureKind, Finite, Location, Model, Small
-from .endpoints import RunPolicy, Shape
+from .endpoints import Block, Port, RunPolicy, Shape, Spent
 from .results import Grant
 
 
@@ -172,6 +172,12 @@ class Heartbeat(Model, kw_only=True):
     workers: Small = 0
     idle_workers: Small = 0
     environments: dict[str, dict[str, str]] = {}
+    blocks: list[Block] = []
+    """Live ones, and ended ones until a heartbeat that told of their end was answered."""
+    problem: str = ""
+    """Why the endpoint cannot run anything now; empty when well."""
+    ports: list[Port] = []
+    """Where its engines listen."""
     wait_s: Finite = 0.0
 
 
@@ -180,3 +186,4 @@ class HeartbeatResponse(Model, kw_only=True):
 
     recalled: list[AttemptKey] = []
     demand: Demand = msgspec.field(default_factory=Demand)
+    spent: Spent = msgspec.field(default_factory=Spent)

@@ -16,7 +16,7 @@ from faas.models import (
     ReportResponse,
     SessionOpened,
 )
-from registry import sessions
+from registry import sessions, spending
 from router.api.routes import Call, Routes
 from router.wakeups import session
 
@@ -69,7 +69,10 @@ async def heartbeat(call: Call[Heartbeat]) -> HeartbeatResponse:
 
         wait_s = min(beat.wait_s, _MAX_HEARTBEAT_WAIT_S)
         recalled = await service.wakeups.until(look, wait_s, session(session_id)) or []
-    return HeartbeatResponse(recalled=recalled, demand=await service.dispatch.demand(endpoint_id))
+    costs = await service.database.read(spending.spent, [endpoint_id])
+    return HeartbeatResponse(
+        recalled=recalled, demand=await service.dispatch.demand(endpoint_id), spent=costs[endpoint_id]
+    )
 
 
 @routes.add("DELETE", "/sessions/{session_id}", "endpoint", answer=Nothing)

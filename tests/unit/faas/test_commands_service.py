@@ -4,40 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
-import select
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
-import msgspec
 import pytest
 
 from faas.client import Client
-from faas.commands import app
-from faas.credentials import read_credentials
 from faas.link import Link
-from faas.models import (
-    AttemptKey,
-    EndpointCreated,
-    Failure,
-    LeasedTask,
-    LeaseRequest,
-    LeaseResponse,
-    Location,
-    Nothing,
-    OpenSession,
-    Outcome,
-    RegisterEndpoint,
-    ReportRequest,
-    ReportResponse,
-    SessionOpened,
-    Shape,
-)
+from faas.models import EndpointCreated, Failure, OpenSession, RegisterEndpoint, SessionOpened, Shape
+from tests.unit.faas.played_site import Faas, Site
+
+pytestmark = pytest.mark.usefixtures("credentials")
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
@@ -45,125 +25,6 @@ UNKNOWN = "00000000-0000-4000-8000-000000000000"
 def double(x: int) -> int:
     """Twice as much."""
     return 2 * x
-
-
-@pytest.fixture(scope="module")
-def directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The data directory of a running service."""
-    directory = tmp_path_factory.mktemp("service")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "faas.commands.app", "serve", "--data-dir", str(directory), "--port", str(port)]
-    environment = {name: value for name, value in os.environ.items() if name not in ("FAAS_DATABASE_URL", "FAAS_STORE")}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
-        try:
-            assert process.stdout is not None
-            assert select.select([process.stdout], [], [], 60)[0]
-            assert "faas serves at" in process.stdout.readline()
-            yield directory
-        finally:
-            process.terminate()
-
-
-@pytest.fixture(autouse=True)
-def _credentials(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("FAAS_URL", "FAAS_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("FAAS_CREDENTIALS", str(directory / "credentials.json"))
-    monkeypatch.setenv("FAAS_HOME", str(directory))
-
-
-@pytest.fixture
-def client(directory: Path) -> Iterator[Client]:
-    found = read_credentials(directory / "credentials.json")
-    with Client(found.url, found.token) as client:
-        yield client
-
-
-class Site:
-    """An endpoint whose agent is the test: it leases tasks and reports what it is told to."""
-
-    def __init__(self, client: Client) -> None:
-        created = client.link.request(
-            "POST", "/v1/endpoints", RegisterEndpoint(name="played"), response=EndpointCreated
-        )
-        self.endpoint_id = created.endpoint_id
-        self.link = Link(client.url, created.token)
-        opening = OpenSession(nonce=str(uuid4()), host="here", pid=os.getpid(), version="0", takeover=True)
-        self.session = self.link.request("POST", "/v1/sessions", opening, response=SessionOpened)
-        self.number = 0
-
-    def lease(self) -> tuple[LeasedTask, LeaseResponse]:
-        """Take the next task."""
-        self.number += 1
-        request = LeaseRequest(number=self.number, workers=1, idle_workers=1, wait_s=20, max_tasks=1)
-        path = f"/v1/sessions/{self.session.session_id}/lease"
-        answer = self.link.request("POST", path, request, response=LeaseResponse, wait_s=20)
-        return answer.tasks[0], answer
-
-    def run(self, value: Any = None, *, failure: Failure | None = None, stdout: str = "", stderr: str = "") -> str:
-        """Take a task and end it with a value or a failure; gives its id."""
-        task, answer = self.lease()
-        segment = answer.segments[task.owner_id][0]
-        data = msgspec.msgpack.encode(failure) if failure else b"pk\n" + pickle.dumps(value)
-        self.link.put_object(segment, data)
-        outcome = Outcome(
-            attempt=AttemptKey(task.attempt.sequence, task.attempt.number),
-            state="failed" if failure else "succeeded",
-            kind=failure.kind if failure else None,
-            message=failure.message if failure else "",
-            location=Location(segment.object_id, 0, len(data)),
-            run_s=0.012,
-            host="node7",
-            stdout=stdout,
-            stderr=stderr,
-        )
-        path = f"/v1/sessions/{self.session.session_id}/report"
-        self.link.request("POST", path, ReportRequest(outcomes=[outcome]), response=ReportResponse)
-        return task.task_id
-
-
-@pytest.fixture
-def site(client: Client) -> Iterator[Site]:
-    """Stopped, its session is closed, and what waits for it stays queued."""
-    site = Site(client)
-    yield site
-    site.link.request("DELETE", f"/v1/sessions/{site.session.session_id}", response=Nothing)
-    site.link.close()
-
-
-@pytest.fixture
-def faas(capsys: pytest.CaptureFixture[str]) -> Faas:
-    return Faas(capsys)
-
-
-class Faas:
-    """Types a command; keeps both outputs."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self._capsys = capsys
-        self.err = ""
-
-    def __call__(self, *arguments: str, code: int = 0) -> str:
-        self._capsys.readouterr()
-        assert app.run(list(arguments)) == code
-        output = self._capsys.readouterr()
-        self.err = output.err
-        assert "Traceback" not in output.err
-        if "--json" not in arguments and {"list", "status"} & set(arguments):
-            assert max(map(len, output.out.splitlines()), default=0) <= 80
-        return output.out
-
-    def json(self, *arguments: str) -> Any:
-        return json.loads(self(*arguments, "--json"))
-
-    def fails(self, *arguments: str, code: int = 1) -> str:
-        """The one line a failing command writes."""
-        assert self(*arguments, code=code) == ""
-        (line,) = self.err.splitlines()
-        assert line.startswith("faas: ")
-        return line
 
 
 def test_status_shows_service_identity_and_endpoints(faas: Faas, site: Site, client: Client) -> None:

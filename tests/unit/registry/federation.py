@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from faas.models import (
     AttemptKey,
+    Block,
     CancelRequest,
     CancelResponse,
     GroupResult,
@@ -332,7 +333,13 @@ class Agent:
         return self.report(*(Outcome(attempt=each.key, state="lost") for each in granted))
 
     def beat(
-        self, held: Iterable[Granted] = (), *, started: Iterable[Granted] = (), lease_number: int | None = None
+        self,
+        held: Iterable[Granted] = (),
+        *,
+        started: Iterable[Granted] = (),
+        lease_number: int | None = None,
+        blocks: Iterable[Block] = (),
+        problem: str = "",
     ) -> list[AttemptKey]:
         """A heartbeat with this inventory; returns what is recalled."""
         beat = Heartbeat(
@@ -341,6 +348,8 @@ class Agent:
             started={f"{each.key.sequence}.{each.key.number}": self.federation.clock.now for each in started},
             workers=4,
             idle_workers=2,
+            blocks=list(blocks),
+            problem=problem,
         )
         return self.federation.write(sessions.heartbeat, self.endpoint_id, self.session_id, beat)
 

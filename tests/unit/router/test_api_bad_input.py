@@ -201,7 +201,10 @@ def filled(path: str, callers: Callers, group_id: str) -> dict[str, Any]:
         "/v1/sessions/SESSION/report": {"outcomes": [outcome], "run_s": {"f": 1.0}, "owners": ["o"]},
         "/v1/sessions/SESSION/heartbeat": {
             **{"lease_number": 1, "held": [[1, 1]], "started": {"1.1": 1.0}, "workers": 1, "idle_workers": 1},
-            **{"environments": {"default": {"python": "3"}}, "wait_s": 0.0},
+            **{"environments": {"default": {"python": "3"}}, "wait_s": 0.0, "problem": "p", "ports": [1]},
+            "blocks": [
+                {"block_id": "b", "requested_at": 1.0, "job_id": "1", "state": "queued", "message": "m", "shape": "s"}
+            ],
         },
     }
     return bodies[path]

@@ -44,6 +44,7 @@ ALLOWED = {
     "GET /v1/groups/{group_id}/results": "client",
     "POST /v1/objects": "client submit",
     "GET /v1/objects/{object_id}": "client",
+    "GET /v1/usage": "client",
     "POST /v1/sessions": "endpoint",
     "POST /v1/sessions/{session_id}/lease": "endpoint",
     "POST /v1/sessions/{session_id}/report": "endpoint",
