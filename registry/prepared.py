@@ -96,9 +96,11 @@ class _Compiled:
         """Values that the statement itself gives, such as a state it compares with: no row has them."""
         self._converters: list[tuple[str, Callable[[Any], Any]]] = []
         for parameter, name in compiled.bind_names.items():
-            converter = parameter.type.dialect_impl(dialect).bind_processor(dialect)
-            if converter is not None and not isinstance(parameter.type, sa.LargeBinary):  # drivers take bytes as bytes
-                self._converters.append((name, converter))
+            # Drivers take every other type as it is.
+            if isinstance(parameter.type, (sa.JSON, _Values)):
+                converter = parameter.type.dialect_impl(dialect).bind_processor(dialect)
+                if converter is not None:
+                    self._converters.append((name, converter))
 
     def parameters(self, rows: list[Row]) -> Any:
         """The rows as the driver takes them; few are copied, for this is every task's way."""

@@ -12,20 +12,15 @@ import sqlalchemy as sa
 from faas.errors import Conflict, InvalidRequest, NotFound, RequestRefused
 from faas.models import TERMINAL_STATES, Refusal, Submission, SubmitResponse
 
-from . import endpoints as endpoint_registry
-from . import functions as function_registry
 from . import objects as object_registry
 from .database import Transaction
 from .endings import End, finish
 from .identities import Principal
-from .placement import check_placement
 from .prepared import Prepared, Row, among
-from .requirements import NO_REQUIREMENTS, Requirements, effective, stated
-from .schema import classes, dependencies, groups, objects, task_tags, tasks
+from .resolving import Resolver
+from .schema import dependencies, groups, objects, task_tags, tasks
 
 _MAX_TAGS = 32
-_MAX_TRIES = 1_000_000
-_PRIORITY_BOUND = 1_000_000
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 _INSERT = Prepared(
@@ -61,7 +56,6 @@ _TAG = Prepared(sa.insert(task_tags), ["key", "value", "sequence"])
 _LINK = Prepared(sa.insert(dependencies), ["parent", "child"])
 _DIGESTS = Prepared(sa.select(tasks.c.task_id, tasks.c.owner_id, tasks.c.digest).where(among(tasks.c.task_id, "ids")))
 _GROUP_OWNER = Prepared(sa.select(groups.c.owner_id).where(groups.c.group_id == sa.bindparam("of_group")))
-_CLASS = Prepared(sa.select(classes.c.class_id).where(classes.c.digest == sa.bindparam("of_digest")))
 _WAIT = Prepared(
     sa.update(tasks)
     .where(tasks.c.sequence == sa.bindparam("s"))
@@ -99,7 +93,7 @@ def submit(
     _ensure_group(transaction, principal, group_id)
     refused = list(refused)
     items = _well_formed(items, refused)
-    resolver = _Resolver(transaction, principal)
+    resolver = Resolver(transaction, principal)
     known = _known_digests(transaction, [item.submission.task_id for item in items])
     parents_known = _known_digests(
         transaction, sorted({parent for item in items for parent in item.submission.dependencies})
@@ -142,123 +136,28 @@ def submit(
     )
 
 
-class _Resolver:
-    """Looks up each function, target and class of a batch once."""
-
-    def __init__(self, transaction: Transaction, principal: Principal) -> None:
-        self._transaction = transaction
-        self._principal = principal
-        self._functions: dict[str, function_registry.Resolved | RequestRefused] = {}
-        self._targets: dict[str, endpoint_registry.Target | RequestRefused] = {}
-        self._classes: dict[tuple[str, endpoint_registry.Target, int, Requirements], int | RequestRefused] = {}
-
-    @property
-    def named_functions(self) -> dict[str, str]:
-        known = {n: found.function_id for n, found in self._functions.items() if not isinstance(found, RequestRefused)}
-        return {name: function_id for name, function_id in known.items() if function_id != name}
-
-    def function(self, reference: str) -> function_registry.Resolved:
-        if reference not in self._functions:
-            try:
-                self._functions[reference] = function_registry.resolve(self._transaction, self._principal, reference)
-            except RequestRefused as refusal:
-                self._functions[reference] = refusal
-        found = self._functions[reference]
-        if isinstance(found, RequestRefused):
-            raise found
-        return found
-
-    def target(self, reference: str) -> endpoint_registry.Target:
-        if reference not in self._targets:
-            try:
-                self._targets[reference] = endpoint_registry.resolve_target(
-                    self._transaction, self._principal, reference
-                )
-            except RequestRefused as refusal:
-                self._targets[reference] = refusal
-        found = self._targets[reference]
-        if isinstance(found, RequestRefused):
-            raise found
-        return found
-
-    def task_class(
-        self, function_id: str, target: endpoint_registry.Target, priority: int, needed: Requirements
-    ) -> int:
-        key = (function_id, target, priority, needed)
-        if key not in self._classes:
-            try:
-                self._classes[key] = self._class(function_id, target, priority, needed)
-            except RequestRefused as refusal:
-                self._classes[key] = refusal
-        found = self._classes[key]
-        if isinstance(found, RequestRefused):
-            raise found
-        return found
-
-    def _class(self, function_id: str, target: endpoint_registry.Target, priority: int, needed: Requirements) -> int:
-        owner_id = self._principal.identity_id
-        texts = [owner_id, function_id, target.kind, target.reference, str(priority)]
-        if needed.text:
-            texts.append(needed.text)
-        digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()
-        found = next((row.class_id for row in _CLASS.rows(self._transaction, of_digest=digest)), None)
-        # What needs nothing special is looked at when first seen; afterwards it is spared the look at every endpoint.
-        if found is None or target.kind == "endpoint" or needed != NO_REQUIREMENTS:
-            check_placement(self._transaction, self._principal, function_id, target, needed)
-        if found is None:
-            found = self._transaction.execute(
-                sa.insert(classes)
-                .values(
-                    digest=digest,
-                    owner_id=owner_id,
-                    function_id=function_id,
-                    target_kind=target.kind,
-                    target=target.reference,
-                    priority=priority,
-                    requirements=needed.text,
-                )
-                .returning(classes.c.class_id)
-            ).scalar_one()
-        return int(found)
-
-
 def _row(
     transaction: Transaction,
     principal: Principal,
     group_id: str,
     submission: Submission,
     digest: bytes,
-    resolver: _Resolver,
+    resolver: Resolver,
 ) -> Row:
-    function_id, default = resolver.function(submission.function)
-    target = resolver.target(submission.target)
-    needed = effective(default, submission.resources, submission.environment)
+    common = resolver.common(submission)
     _check_references(transaction, principal, submission)
     return {
+        **common,
         "task_id": submission.task_id,
-        "owner_id": principal.identity_id,
         "group_id": group_id,
-        "class_id": resolver.task_class(function_id, target, submission.priority, needed),
-        "function_id": function_id,
         "state": "waiting" if submission.dependencies else "queued",
         "digest": digest,
         "payload": submission.payload,
         "argument_object": submission.argument_object or None,
         "objects": submission.objects or None,
-        "timeout_s": submission.timeout_s,
-        "max_attempts": submission.max_attempts,
-        "max_losses": submission.max_losses,
-        "priority": submission.priority,
-        "idempotent": submission.idempotent,
-        "target": submission.target,
         "tags": submission.tags or None,
         "retry_of": submission.retry_of or None,
         "parents": len(submission.dependencies),
-        "waiting_for": 0,
-        "attempts": 0,
-        "charged": 0,
-        "losses": 0,
-        "submitted_at": transaction.now,
     }
 
 
@@ -276,28 +175,21 @@ def _well_formed(items: list[Item], refused: list[Refusal]) -> list[Item]:
 
 
 def _check(submission: Submission) -> None:
+    """Refuse what is wrong with this task alone."""
     _check_uuid(submission.task_id, "task_id")
     if submission.retry_of:
         _check_uuid(submission.retry_of, "retry_of")
     for parent in submission.dependencies:
         _check_uuid(parent, "dependencies")
-    for field in ("function", "target", "argument_object", "objects"):
-        if "\x00" in "".join(getattr(submission, field)):
-            raise InvalidRequest(f"{field} cannot hold a NUL character.", field=field)
-    for field, least in (("max_attempts", 1), ("max_losses", 0)):
-        if not least <= getattr(submission, field) <= _MAX_TRIES:
-            raise InvalidRequest(f"{field} must lie within {least} and {_MAX_TRIES:,}.", field=field)
-    if submission.timeout_s is not None and not 0 < submission.timeout_s < 1e9:
-        raise InvalidRequest(
-            f"timeout_s is {submission.timeout_s}.", fix="Give seconds above 0, or leave it out.", field="timeout_s"
-        )
-    if abs(submission.priority) > _PRIORITY_BOUND:
-        raise InvalidRequest(f"priority must lie within ±{_PRIORITY_BOUND}.", field="priority")
-    if len(submission.tags) > _MAX_TAGS or any(len(k) + len(v) > 500 for k, v in submission.tags.items()):
-        raise InvalidRequest(f"A task has at most {_MAX_TAGS} tags of 500 characters.", field="tags")
-    if any("\x00" in text for pair in submission.tags.items() for text in pair):
-        raise InvalidRequest("A tag cannot hold a NUL character.", field="tags")
-    stated(submission.resources, submission.environment)
+    if "\x00" in submission.argument_object:
+        raise InvalidRequest("argument_object cannot hold a NUL character.", field="argument_object")
+    if any("\x00" in object_id for object_id in submission.objects):
+        raise InvalidRequest("objects cannot hold a NUL character.", field="objects")
+    if submission.tags:
+        if len(submission.tags) > _MAX_TAGS or any(len(k) + len(v) > 500 for k, v in submission.tags.items()):
+            raise InvalidRequest(f"A task has at most {_MAX_TAGS} tags of 500 characters.", field="tags")
+        if any("\x00" in text for pair in submission.tags.items() for text in pair):
+            raise InvalidRequest("A tag cannot hold a NUL character.", field="tags")
     if submission.payload and submission.argument_object:
         raise InvalidRequest("Give payload or argument_object, not both.", field="argument_object")
 

@@ -1,0 +1,162 @@
+"""What the submissions of a batch have in common: functions, targets and classes, looked up once."""
+
+from __future__ import annotations
+
+import hashlib
+
+import sqlalchemy as sa
+
+from faas.errors import InvalidRequest, RequestRefused
+from faas.models import Submission
+
+from . import endpoints as endpoint_registry
+from . import functions as function_registry
+from .database import Transaction
+from .identities import Principal
+from .placement import check_placement
+from .prepared import Prepared, Row
+from .requirements import NO_REQUIREMENTS, Requirements, effective, stated
+from .schema import classes
+
+_MAX_TRIES = 1_000_000
+_PRIORITY_BOUND = 1_000_000
+
+_CLASS = Prepared(sa.select(classes.c.class_id).where(classes.c.digest == sa.bindparam("of_digest")))
+
+
+class Resolver:
+    """Looks up each function, target and class of a batch once."""
+
+    def __init__(self, transaction: Transaction, principal: Principal) -> None:
+        self._transaction = transaction
+        self._principal = principal
+        self._functions: dict[str, function_registry.Resolved | RequestRefused] = {}
+        self._targets: dict[str, endpoint_registry.Target | RequestRefused] = {}
+        self._classes: dict[tuple[str, endpoint_registry.Target, int, Requirements], int | RequestRefused] = {}
+        self._rows: dict[tuple[object, ...], Row] = {}
+
+    @property
+    def named_functions(self) -> dict[str, str]:
+        known = {n: found.function_id for n, found in self._functions.items() if not isinstance(found, RequestRefused)}
+        return {name: function_id for name, function_id in known.items() if function_id != name}
+
+    def common(self, submission: Submission) -> Row:
+        """What rows of such tasks have in common, checked and looked up once for all of a batch.
+
+        Raises:
+            RequestRefused: no such task can be accepted.
+        """
+        key = (
+            submission.function,
+            submission.target,
+            submission.environment,
+            submission.priority,
+            submission.timeout_s,
+            submission.max_attempts,
+            submission.max_losses,
+            submission.idempotent,
+            *submission.resources.items(),
+        )
+        if key not in self._rows:
+            _check_common(submission)
+            function_id, default = self.function(submission.function)
+            target = self.target(submission.target)
+            needed = effective(default, submission.resources, submission.environment)
+            self._rows[key] = {
+                "owner_id": self._principal.identity_id,
+                "class_id": self.task_class(function_id, target, submission.priority, needed),
+                "function_id": function_id,
+                "timeout_s": submission.timeout_s,
+                "max_attempts": submission.max_attempts,
+                "max_losses": submission.max_losses,
+                "priority": submission.priority,
+                "idempotent": submission.idempotent,
+                "target": submission.target,
+                "waiting_for": 0,
+                "attempts": 0,
+                "charged": 0,
+                "losses": 0,
+                "submitted_at": self._transaction.now,
+            }
+        return self._rows[key]
+
+    def function(self, reference: str) -> function_registry.Resolved:
+        if reference not in self._functions:
+            try:
+                self._functions[reference] = function_registry.resolve(self._transaction, self._principal, reference)
+            except RequestRefused as refusal:
+                self._functions[reference] = refusal
+        found = self._functions[reference]
+        if isinstance(found, RequestRefused):
+            raise found
+        return found
+
+    def target(self, reference: str) -> endpoint_registry.Target:
+        if reference not in self._targets:
+            try:
+                self._targets[reference] = endpoint_registry.resolve_target(
+                    self._transaction, self._principal, reference
+                )
+            except RequestRefused as refusal:
+                self._targets[reference] = refusal
+        found = self._targets[reference]
+        if isinstance(found, RequestRefused):
+            raise found
+        return found
+
+    def task_class(
+        self, function_id: str, target: endpoint_registry.Target, priority: int, needed: Requirements
+    ) -> int:
+        key = (function_id, target, priority, needed)
+        if key not in self._classes:
+            try:
+                self._classes[key] = self._class(function_id, target, priority, needed)
+            except RequestRefused as refusal:
+                self._classes[key] = refusal
+        found = self._classes[key]
+        if isinstance(found, RequestRefused):
+            raise found
+        return found
+
+    def _class(self, function_id: str, target: endpoint_registry.Target, priority: int, needed: Requirements) -> int:
+        owner_id = self._principal.identity_id
+        texts = [owner_id, function_id, target.kind, target.reference, str(priority)]
+        if needed.text:
+            texts.append(needed.text)
+        digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()
+        found = next((row.class_id for row in _CLASS.rows(self._transaction, of_digest=digest)), None)
+        # What needs nothing special is looked at when first seen; afterwards it is spared the look at every endpoint.
+        if found is None or target.kind == "endpoint" or needed != NO_REQUIREMENTS:
+            check_placement(self._transaction, self._principal, function_id, target, needed)
+        if found is None:
+            found = self._transaction.execute(
+                sa.insert(classes)
+                .values(
+                    digest=digest,
+                    owner_id=owner_id,
+                    function_id=function_id,
+                    target_kind=target.kind,
+                    target=target.reference,
+                    priority=priority,
+                    requirements=needed.text,
+                )
+                .returning(classes.c.class_id)
+            ).scalar_one()
+        return int(found)
+
+
+def _check_common(submission: Submission) -> None:
+    """Refuse what is wrong with every task like this one."""
+    for field in ("function", "target"):
+        if "\x00" in getattr(submission, field):
+            raise InvalidRequest(f"{field} cannot hold a NUL character.", field=field)
+    for field, least in (("max_attempts", 1), ("max_losses", 0)):
+        if not least <= getattr(submission, field) <= _MAX_TRIES:
+            raise InvalidRequest(f"{field} must lie within {least} and {_MAX_TRIES:,}.", field=field)
+    if submission.timeout_s is not None and not 0 < submission.timeout_s < 1e9:
+        raise InvalidRequest(
+            f"timeout_s is {submission.timeout_s}.", fix="Give seconds above 0, or leave it out.", field="timeout_s"
+        )
+    if abs(submission.priority) > _PRIORITY_BOUND:
+        raise InvalidRequest(f"priority must lie within ±{_PRIORITY_BOUND}.", field="priority")
+    stated(submission.resources, submission.environment)
