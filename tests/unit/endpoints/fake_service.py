@@ -66,6 +66,7 @@ class FakeService:
         self.conflict = ""
         self.refused_puts = 0
         self.grants_given = 0
+        self.inline_grants = False
         self.answers: dict[tuple[str, int], LeaseResponse] = {}
         self.requests: list[tuple[str, str]] = []
         self.run_s: dict[str, float] = {}
@@ -137,7 +138,13 @@ class FakeService:
     def _put_grant(self) -> Grant:
         self.grants_given += 1
         identifier = f"object-{self.grants_given}"
-        return Grant(object_id=identifier, verb="PUT", url=f"/v1/store/{identifier}", expires_at=time.time() + 600)
+        return Grant(
+            object_id=identifier,
+            verb="PUT",
+            url=f"/v1/store/{identifier}",
+            expires_at=time.time() + 600,
+            inline=self.inline_grants,
+        )
 
     async def _answer(self, request: httpx.Request) -> httpx.Response:
         path = request.url.path
@@ -241,6 +248,7 @@ class FakeService:
 
     def _report(self, request: ReportRequest) -> ReportResponse:
         self.reports.append(request)
+        self.objects.update(request.segments)
         for outcome in request.outcomes:
             self.outcomes.setdefault(outcome.attempt, []).append(outcome)
         self.notify()

@@ -15,7 +15,7 @@ from endpoints.reporter import Reporter
 from endpoints.segments import GrantStock
 from endpoints.service import Service
 from endpoints.spool import Batch, Spool
-from faas.models import HINT_BYTES, AttemptKey, Outcome
+from faas.models import HINT_BYTES, INLINE_SEGMENT_BYTES, AttemptKey, Outcome
 from tests.unit.endpoints.fake_service import OWNER_ID, FakeService
 
 pytestmark = pytest.mark.anyio
@@ -62,6 +62,22 @@ async def test_what_comes_during_a_report_goes_together_with_the_next(tmp_path: 
     assert len(settled) == 50
     assert len({fake.ended(key).location.object_id for key in settled}) == 1  # type: ignore[union-attr]
     assert not list(tmp_path.iterdir())
+
+
+async def test_small_segments_go_with_the_report_where_they_may(tmp_path: Path) -> None:
+    fake = FakeService()
+    fake.inline_grants = True
+    async with reporting(fake, tmp_path) as reporter:
+        reporter.add(batch(1, b"small", count=3))
+        await asyncio.wait_for(reporter.delivered(), 30)
+        reporter.add(batch(4, b"x" * (INLINE_SEGMENT_BYTES + 1)))
+        await asyncio.wait_for(reporter.delivered(), 30)
+    assert [fake.result(AttemptKey(number, 1)) for number in (1, 2, 3)] == [b"small"] * 3
+    assert len(fake.result(AttemptKey(4, 1)) or b"") == INLINE_SEGMENT_BYTES + 1
+    assert [method for method, _ in fake.requests].count("PUT") == 1, "only the large one travelled by itself"
+    first = next(report for report in fake.reports if report.outcomes)
+    assert list(first.segments.values()) == [b"small" * 3]
+    assert all(outcome.hint is None for outcome in first.outcomes), "the bytes are there once"
 
 
 async def test_an_expired_grant_is_replaced(tmp_path: Path) -> None:

@@ -62,6 +62,16 @@ def federation(registry_url: str) -> Iterator[Federation]:
 
 
 @pytest.fixture
+def sqlite_registry(sqlite_template: Path, tmp_path: Path) -> Iterator[Federation]:
+    """An empty federation on SQLite, for what only that has."""
+    path = tmp_path / "registry.db"
+    shutil.copy(sqlite_template, path)
+    bench = Federation(f"sqlite:///{path}")
+    yield bench
+    bench.close()
+
+
+@pytest.fixture
 def ada(federation: Federation) -> Principal:
     """A person."""
     return federation.person("ada")

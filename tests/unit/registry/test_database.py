@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sqlite3
 import threading
 from concurrent.futures import Future
 from pathlib import Path
@@ -16,7 +17,7 @@ from faas.errors import ConfigurationError, InvalidRequest, NotFound
 from registry import database as module
 from registry import identities, schema
 from registry.changes import Changes
-from registry.database import Database, Transaction, filesystem_type, opened
+from registry.database import Database, StandingWork, Transaction, filesystem_type, opened
 from tests.services.postgres import PostgresServer
 from tests.services.processes import free_port
 from tests.unit.registry.federation import ANSWER_S, Federation, new_id
@@ -181,6 +182,88 @@ def test_a_value_no_database_holds_is_the_callers_mistake(federation: Federation
         with contextlib.suppress(InvalidRequest):  # one database can look for it, the other cannot
             assert run(look) == 0
     assert _names(federation) == set()
+
+
+# Work that stands by
+
+
+def _note_work(transaction: Transaction, name: str) -> str:
+    transaction.changes.work = True
+    return _name(transaction, name)
+
+
+def _follow(transaction: Transaction, wanted: str) -> str | None:
+    """Names what came of the work it waits for, once that is there."""
+    if wanted not in identities.list_identities(transaction).values():
+        return None
+    return identities.create_identity(transaction, f"after {wanted}")
+
+
+def test_work_that_stands_by_shares_the_commit_it_waited_for(sqlite_registry: Federation) -> None:
+    database = sqlite_registry.database
+    standing = database.stand_by(_follow, "b")
+    database.write_soon(_note_work, "a").result(ANSWER_S)
+    assert standing.result() is None, "it found nothing yet, and stands by on"
+    sqlite_registry.changes.clear()
+    database.write_soon(_note_work, "b").result(ANSWER_S)
+    assert len(sqlite_registry.changes) == 1
+    assert {"b", "after b"} <= _names(sqlite_registry)
+    assert standing.result() is not None
+    database.write_soon(_note_work, "c").result(ANSWER_S)
+    assert _names(sqlite_registry) == {"a", "b", "after b", "c"}, "it is done once"
+
+
+def test_work_that_stands_by_sleeps_through_what_makes_no_work(sqlite_registry: Federation) -> None:
+    standing = sqlite_registry.database.stand_by(_follow, "a")
+    sqlite_registry.database.write_soon(_name, "a").result(ANSWER_S)
+    assert standing.result() is None
+
+
+def test_withdrawn_work_is_not_done(sqlite_registry: Federation) -> None:
+    standing = sqlite_registry.database.stand_by(_follow, "a")
+    standing.withdraw()
+    sqlite_registry.database.write_soon(_note_work, "a").result(ANSWER_S)
+    assert standing.result() is None
+    assert _names(sqlite_registry) == {"a"}
+
+
+def test_standing_work_that_fails_is_undone_alone(sqlite_registry: Federation) -> None:
+    standing: StandingWork[Any] = sqlite_registry.database.stand_by(_name_then_fail, "broken")
+    sqlite_registry.database.write_soon(_note_work, "a").result(ANSWER_S)
+    with pytest.raises(NotFound, match="on purpose"):
+        standing.result()
+    assert _names(sqlite_registry) == {"a"}
+
+
+def test_postgresql_has_no_place_for_guests(postgres_registry: str) -> None:
+    with opened(postgres_registry) as database:
+        standing = database.stand_by(_follow, "a")
+        database.write_soon(_note_work, "a").result(ANSWER_S)
+        assert standing.result() is None
+        database.write_soon(lambda transaction: transaction.execute(sa.delete(schema.identities))).result(ANSWER_S)
+
+
+def test_a_glance_sees_what_is_committed(federation: Federation) -> None:
+    async def look() -> set[str]:
+        return set((await federation.database.glance(identities.list_identities)).values())
+
+    assert asyncio.run(look()) == set()
+    federation.write(_name, "a")
+    assert asyncio.run(look()) == {"a"}
+    federation.write(_name, "b")
+    assert asyncio.run(look()) == {"a", "b"}, "a glance holds on to no snapshot"
+
+
+def test_a_group_that_cannot_be_committed_fails_whole(sqlite_registry: Federation) -> None:
+    def dangling(transaction: Transaction) -> None:
+        transaction.driver.execute("PRAGMA defer_foreign_keys=ON")
+        transaction.driver.execute("ROLLBACK")
+
+    database = sqlite_registry.database
+    with pytest.raises(sqlite3.OperationalError):
+        database.write_soon(dangling).result(ANSWER_S)
+    assert database.write_soon(_name, "a").result(ANSWER_S)
+    assert _names(sqlite_registry) == {"a"}, "the writer goes on"
 
 
 # PostgreSQL

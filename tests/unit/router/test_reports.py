@@ -8,6 +8,7 @@ import pytest
 
 from faas.models import (
     AttemptKey,
+    Grant,
     LeaseRequest,
     Location,
     Outcome,
@@ -60,6 +61,40 @@ async def test_a_result_without_a_hint_is_read_by_range(ada: Caller, agent: Agen
     single = await ada.ask("GET", f"/v1/tasks/{ids[1]}/result", answer=TaskResult)
     assert single.grant is not None
     assert await ada.fetch(single.grant, places[1]) == b"two!"
+
+
+async def test_a_small_segment_may_come_with_the_report(ada: Caller, agent: Agent) -> None:
+    group_id, ids = await submit(ada, await ada.register(), 2)
+    first, second = (await agent.lease()).tasks
+    granted = agent.segments[ada.identity_id].pop(0)
+    assert granted.inline
+    outcomes = [
+        Outcome(attempt=leased.attempt, state="succeeded", location=Location(granted.object_id, offset, 3))
+        for leased, offset in ((first, 0), (second, 3))
+    ]
+    for _ in range(2):  # its answer may be lost
+        await agent.report(*outcomes, segments={granted.object_id: b"onetwo"})
+    assert [result.hint for result in (await ada.results(group_id)).results] == [b"one", b"two"]
+    stored = await ada.ask("GET", f"/v1/objects/{granted.object_id}", answer=Grant)
+    assert await ada.fetch(stored, Location(granted.object_id, 0, 6)) == b"onetwo"
+    assert len(ids) == 2
+
+
+async def test_what_comes_along_for_another_endpoint_is_not_stored(
+    service: Federation, ada: Caller, agent: Agent
+) -> None:
+    bob = await service.stranger("bob")
+    intruder = await service.agent(bob, "elsewhere")
+    await submit(bob, await bob.register(), max_losses=0)
+    await submit(ada, await ada.register())
+    await agent.lease()
+    (leased,) = (await intruder.lease()).tasks
+    victim = agent.segments[ada.identity_id][0].object_id
+    outcome = Outcome(attempt=leased.attempt, state="succeeded", location=Location(victim, 0, 4))
+    await intruder.report(outcome, segments={victim: b"evil"})
+    stored = await ada.ask("GET", f"/v1/objects/{victim}", answer=Grant)
+    assert (await ada.http.get(stored.url)).status_code == 404
+    assert (await bob.ask("GET", f"/v1/tasks/{leased.task_id}", answer=Task)).state == "lost"
 
 
 @pytest.mark.parametrize("problem", ["not stored", "beyond the end", "not granted", "nowhere"])
