@@ -229,7 +229,7 @@ class Database:
                 batch += self._run_standing(connection, changes)
             execute("COMMIT")
         except Exception as error:
-            if driver.in_transaction:
+            with suppress(sqlite3.Error):  # where the failure has not done it already
                 execute("ROLLBACK")
             for item in batch:
                 item.finish(item.error or error)

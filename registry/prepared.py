@@ -51,7 +51,7 @@ class Prepared:
     def rows(self, transaction: Transaction, **values: Any) -> list[Any]:
         """Run once and fetch what it returns, as tuples with the columns' names."""
         compiled, cursor = self._once(transaction, values)
-        return [compiled.row(*row) for row in cursor.fetchall()]
+        return list(map(compiled.row, cursor.fetchall()))
 
     def change(self, transaction: Transaction, **values: Any) -> int:
         """Run once; returns how many rows it changed."""
@@ -88,7 +88,8 @@ class _Compiled:
         self.sql = str(compiled)
         names = [column.name for column in getattr(statement, "selected_columns", ())]
         names += [column.name for column in getattr(statement, "_returning", ())]
-        self.row = namedtuple("row", names, rename=True)  # type: ignore[misc]
+        row: Any = namedtuple("row", names, rename=True)  # type: ignore[misc]
+        self.row: Callable[[Any], Any] = row._make
         order: list[str] | None = compiled.positiontup
         self._positional = order is not None
         self._order: list[str] = list(compiled.bind_names.values()) if order is None else order
