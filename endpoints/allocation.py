@@ -8,9 +8,6 @@ from pydantic import Field, field_validator, model_validator
 
 from endpoints.section import Section, Text
 
-DEFAULT_SHAPE = "default"
-"""The one shape of an endpoint that names none."""
-
 
 class WorkerShape(Section):
     """What each worker of a shape has to itself."""

@@ -11,12 +11,12 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from endpoints.allocation import DEFAULT_SHAPE, Blocks, Scheduler, WorkerShape
+from endpoints.allocation import Blocks, Scheduler, WorkerShape
 from endpoints.places import Places
 from endpoints.section import Section
 from faas.credentials import Credentials, read_credentials
 from faas.errors import ConfigurationError
-from faas.models import AllowedFunctions, RunPolicy
+from faas.models import DEFAULT_SHAPE, AllowedFunctions, RunPolicy, Shape
 
 _SHAPE_NAME = re.compile(r"[A-Za-z0-9_]{1,24}")
 
@@ -187,6 +187,13 @@ class Configuration(Section):
         return RunPolicy(
             identities={name: AllowedFunctions(functions=rule.functions) for name, rule in self.allow.items()}
         )
+
+    def shapes_offered(self) -> dict[str, Shape]:
+        """The worker shapes, as the service is told."""
+        return {
+            name: Shape(cores=shape.cores, gpus=shape.gpus, memory_gb=shape.memory_gb)
+            for name, shape in self.shapes.items()
+        }
 
     def workers_per_node(self, shape: str) -> int:
         """How many workers of a shape each node gets."""
