@@ -12,7 +12,7 @@ from endpoints.chunking import RunTimes
 from endpoints.configuration import Configuration
 from endpoints.engine import ChunkEngine, Engine
 from endpoints.places import Places
-from endpoints.profiles import builder
+from endpoints.profiles import find_profile
 from endpoints.recovery import clear_run_directory, spool_lost, stop_leftovers
 from endpoints.reporter import Reporter
 from endpoints.segments import GrantStock
@@ -68,7 +68,7 @@ class Agent:
         link: AsyncLink | None = None,
         engine_factory: EngineFactory = Engine,
     ) -> None:
-        builder(configuration.profile)  # a name that is wrong is told at once
+        find_profile(configuration.profile)  # a name that is wrong is told at once
         self._configuration = configuration
         self._credentials = credentials
         self._places = places

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from endpoints.configuration import Configuration
 from endpoints.processes import NONCE_VARIABLE, stop_processes
-from endpoints.profiles import builder
+from endpoints.profiles import find_profile
 from endpoints.threads import in_thread
 from faas.errors import FaasError
 
@@ -102,7 +102,7 @@ class Engine:
         """Start the interchange and ask for the first block."""
         os.environ[NONCE_VARIABLE] = self._nonce
         self._running = True
-        build = builder(self._configuration.profile)
+        build = find_profile(self._configuration.profile)
 
         def run() -> Any:
             shutil.rmtree(self._directory, ignore_errors=True)  # logs and scripts of earlier runs

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from endpoints.configuration import Configuration
 from endpoints.places import Places, write_atomically
-from endpoints.profiles import builder
+from endpoints.profiles import find_profile
 from faas.credentials import Credentials, read_credentials, write_credentials
 from faas.link import Link
 from faas.models import EndpointCreated, RegisterEndpoint
@@ -52,7 +52,7 @@ def configure(places: Places, *, profile: str | None, workers: int | None, perso
         RequestRefused: the service does not register it.
     """
     if profile is not None:
-        builder(profile)
+        find_profile(profile)
     exists = places.configuration.exists()
     if exists:
         text = places.configuration.read_text()
@@ -61,7 +61,7 @@ def configure(places: Places, *, profile: str | None, workers: int | None, perso
     else:
         text = _TEMPLATE.format(name=places.name, profile=profile or "local", workers=workers or os.cpu_count() or 1)
     configuration = Configuration.parse(text, str(places.configuration))
-    builder(configuration.profile)
+    find_profile(configuration.profile)
     with Link(person.url, person.token, attempts=3) as link:
         register = RegisterEndpoint(
             name=configuration.name, labels=configuration.labels, description=configuration.description
