@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import Any
 
 from pydantic import Field, field_validator, model_validator
@@ -68,6 +69,8 @@ class Blocks(Section):
     """A block takes no new work for this long before its walltime ends; at most half of the walltime."""
     horizon_s: float = Field(default=30.0, gt=0, le=86_400)
     """Blocks are added until the backlog would be done in about this time."""
+    startup_s: float = Field(default=300.0, ge=1, le=86_400)
+    """A job whose workers have not registered for this long is given up as failed."""
     max_failed_blocks: int = Field(default=3, ge=1, le=1000)
     """After so many failures in a row the endpoint reports itself broken, and tries again ever more rarely."""
     probe_s: float = Field(default=5.0, gt=0, le=3600)
@@ -81,3 +84,13 @@ class Blocks(Section):
         if self.min_blocks > self.max_blocks:
             raise ValueError(f"min_blocks ({self.min_blocks}) must not be above max_blocks ({self.max_blocks})")
         return self
+
+
+def whole_minutes(walltime_s: float) -> int:
+    """A walltime as schedulers count it.
+
+    Example:
+        >>> whole_minutes(60), whole_minutes(61)
+        (1, 2)
+    """
+    return ceil(walltime_s / 60)

@@ -6,7 +6,7 @@ import getpass
 import logging
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -95,16 +95,14 @@ def run_command(command: Sequence[str], timeout_s: float) -> str:
     return ended.stdout
 
 
-def cancel_all(
-    queue: JobQueue, prefix: str, timeout_s: float, pause: Callable[[float], None] = time.sleep
-) -> list[QueuedJob]:
+def cancel_all(queue: JobQueue, prefix: str, timeout_s: float, names: Collection[str] | None = None) -> list[QueuedJob]:
     """Cancel every job with such a name, and wait until the queue has let them go.
 
     Args:
         queue: where to look.
-        prefix: of the jobs' names.
+        prefix: how the names start.
         timeout_s: how long to wait for all of them to be gone.
-        pause: waits between two looks.
+        names: only these; None for any.
 
     Returns:
         The jobs there were.
@@ -114,12 +112,12 @@ def cancel_all(
     """
     found: dict[str, QueuedJob] = {}
     deadline = time.monotonic() + timeout_s
-    while jobs := queue.find(prefix):
+    while jobs := [job for job in queue.find(prefix) if names is None or job.name in names]:
         if new := [job.job_id for job in jobs if job.job_id not in found]:
             queue.cancel(new)
         found.update({job.job_id: job for job in jobs})
         if time.monotonic() > deadline:
             logger.warning("still in the queue after %.0f s: job(s) %s", timeout_s, ", ".join(found))
             break
-        pause(_LOOK_AGAIN_S)
+        time.sleep(_LOOK_AGAIN_S)
     return list(found.values())

@@ -6,6 +6,7 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from endpoints.allocation import whole_minutes
 from endpoints.job_queue import SlurmQueue
 from endpoints.profiles import profile
 from endpoints.profiles.engine_parts import absent, worker_init
@@ -48,6 +49,5 @@ def slurm(configuration: Configuration, shape: str, directory: Path) -> Any:
 
 
 def _clock(seconds: int) -> str:
-    """Slurm counts in whole minutes."""
-    minutes = ceil(seconds / 60)
+    minutes = whole_minutes(seconds)
     return f"{minutes // 60:02d}:{minutes % 60:02d}:00"
