@@ -195,6 +195,15 @@ class Configuration(Section):
             for name, shape in self.shapes.items()
         }
 
+    def shapes_by_size(self) -> list[str]:
+        """The names of the worker shapes, the smallest first."""
+
+        def size(name: str) -> tuple[float, float, float]:
+            shape = self.shapes[name]
+            return shape.gpus, shape.cores, shape.memory_gb or 0.0
+
+        return sorted(self.shapes, key=size)
+
     def workers_per_node(self, shape: str) -> int:
         """How many workers of a shape each node gets."""
         wanted = self.shapes[shape]

@@ -47,8 +47,6 @@ class ChunkEngine(Protocol):
     """Workers that take chunks."""
     leaving: int
     """Chunks still run by workers that take no more."""
-    problem: str
-    """Why nothing can run here now; empty when well."""
 
     async def start(self) -> None:
         """Start it; workers come up later."""
@@ -66,6 +64,14 @@ class ChunkEngine(Protocol):
         Raises:
             EngineFailed: it has to be started again.
         """
+
+    @property
+    def problem(self) -> str:
+        """Why nothing can run here now; empty when well."""
+
+    @property
+    def ports(self) -> list[int]:
+        """Where it listens for its workers."""
 
     @property
     def restless(self) -> bool:
@@ -229,6 +235,11 @@ class Engine:
     def problem(self) -> str:
         """Why nothing can run here now; empty when well."""
         return self._steering.problem
+
+    @property
+    def ports(self) -> list[int]:
+        """Where it listens for its workers."""
+        return [self._executor.worker_port] if self._executor is not None and self._executor.worker_port else []
 
     @property
     def restless(self) -> bool:

@@ -25,6 +25,8 @@ _SHORT_LIFE_S = 5.0
 _MARGIN_S = 5.0
 _GONE_S = 20.0
 _STDERR_BYTES = 2_000
+_EXPECTED_S = 20.0
+"""Workers are looked for often for so long after a request or start."""
 LIVE = ("requested", "queued", "running", "draining")
 
 
@@ -167,8 +169,10 @@ class Fleet:
     @property
     def restless(self) -> bool:
         """Whether something is about to happen: workers coming up, or a block about to end."""
+        now = time.time()
         return any(
-            each.held or (each.block.state == "running" and each.block.ready_at is None)
+            each.held
+            or (each.block.ready_at is None and now - (each.block.started_at or each.block.requested_at) < _EXPECTED_S)
             for each in self._blocks.values()
             if each.live
         )
@@ -187,6 +191,7 @@ class Fleet:
         for _ in range(count):
             block = Block(
                 block_id=self._book.new(),
+                state="requested",
                 shape=self._shape,
                 nodes=self._nodes,
                 walltime_s=self._walltime_s,
@@ -218,6 +223,7 @@ class Fleet:
             return
         block.job_id = str(job_id)
         self._book.submitted(block.block_id, block.job_id)
+        self._asked_at = -inf
         if block.state == "requested":
             block.state = "queued"
         logger.info("block %s is job %s (submitted in %.2f s)", block.block_id, block.job_id, time.monotonic() - began)
@@ -260,7 +266,6 @@ class Fleet:
         each.busy = sum(manager["tasks"] for manager in managers)
         each.worked = each.worked or each.busy > 0
         each.idle_s = min((manager["idle_duration"] for manager in managers), default=0.0) if not each.busy else 0.0
-        block.idle_s = round(each.idle_s, 1)
         block.workers = sum(manager["worker_count"] for manager in managers)
         block.idle_workers = max(0, block.workers - each.busy)
         if managers:
@@ -280,7 +285,7 @@ class Fleet:
         if block.state in ("requested", "queued"):  # Its workers were quicker than the scheduler's word of it.
             self._turn(each, "running", "")
         block.started_at = block.started_at or now
-        waited_s = now - (block.requested_at or now)
+        waited_s = now - block.requested_at
         logger.info("block %s has %d worker(s), %.1f s after its request", block.block_id, block.workers, waited_s)
         self._changed()
 

@@ -6,22 +6,28 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections import Counter
+from collections.abc import Sequence
+from math import inf
 
 from endpoints.chunking import RunTimes
 from endpoints.configuration import Leasing
-from endpoints.engine import ChunkEngine
-from endpoints.handout import Handout
+from endpoints.demand import KnownDemand
 from endpoints.intake import Intake
+from endpoints.lane import Lane
 from endpoints.ledger import Ledger
 from endpoints.segments import GrantStock
 from endpoints.service import Service
-from faas.models import Demand, LeaseRequest, LeaseResponse
+from faas.models import LeaseRequest, LeaseResponse, Offer
 
 logger = logging.getLogger(__name__)
 
 _WAIT_S = 20.0
 _PATIENCE_S = 0.25
 """A request is not taken back before this: the service may be answering it, and would have to again."""
+
+_LONGER_S = 30.0
+"""Workers that live longer than those of a waiting request by this much are worth another."""
 
 
 class Leaser:
@@ -32,9 +38,9 @@ class Leaser:
 
     Args:
         service: to ask.
-        engine: whose workers the work is for.
+        lanes: whose workers the work is for.
         ledger: what is held already.
-        handout: what is running.
+        demand: gets less by what is leased.
         intake: takes the tasks.
         stock: takes the segment grants.
         run_times: takes what the service measured.
@@ -44,18 +50,18 @@ class Leaser:
     def __init__(
         self,
         service: Service,
-        engine: ChunkEngine,
+        lanes: Sequence[Lane],
         ledger: Ledger,
-        handout: Handout,
+        demand: KnownDemand,
         intake: Intake,
         stock: GrantStock,
         run_times: RunTimes,
         settings: Leasing,
     ) -> None:
         self._service = service
-        self._engine = engine
+        self._lanes = lanes
         self._ledger = ledger
-        self._handout = handout
+        self._demand = demand
         self._intake = intake
         self._stock = stock
         self._run_times = run_times
@@ -63,7 +69,6 @@ class Leaser:
         self._changed = asyncio.Event()
         self.number = 0
         """The last lease answer taken in."""
-        self.demand = Demand()
 
     def room(self) -> None:
         """Something changed that may make room for more work."""
@@ -84,27 +89,29 @@ class Leaser:
 
     def _request(self) -> LeaseRequest | None:
         """What to ask for now; None if there is no room."""
-        workers = self._engine.workers
         left = self._settings.max_held - len(self._ledger)
-        if not workers or left <= 0 or time.monotonic() < self._handout.paused_until:
+        if left <= 0 or time.monotonic() < self._paused_until:
             return None
-        idle = max(0, self._handout.idle_workers - self._intake.pending)
-        unknown_s = self._intake.pending * self._settings.lookahead_s
-        held_s = self._ledger.waiting_s + self._handout.queued_s + unknown_s
-        if not idle and (held_s >= self._settings.lookahead_s * workers or not self._handout.soon_free):
+        offers = [offer for lane in self._lanes if (offer := lane.offer()) is not None]
+        if not offers:
             return None
         return LeaseRequest(
             number=self.number + 1,
-            workers=workers,
-            idle_workers=idle,
-            held_s=round(held_s, 6),
+            workers=sum(offer.workers for offer in offers),
+            idle_workers=sum(offer.idle_workers for offer in offers),
+            held_s=round(sum(offer.held_s for offer in offers), 6),
+            offers=offers,
             wait_s=_WAIT_S,
             max_tasks=left,
             segments=self._stock.counts(),
         )
 
+    @property
+    def _paused_until(self) -> float:
+        return max(lane.handout.paused_until for lane in self._lanes)
+
     async def _wait_for_change(self) -> None:
-        pause_s = self._handout.paused_until - time.monotonic()
+        pause_s = self._paused_until - time.monotonic()
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._changed.wait(), pause_s if pause_s > 0 else None)
         self._changed.clear()
@@ -132,15 +139,25 @@ class Leaser:
             asking.cancel()
 
     def _outdated(self, request: LeaseRequest) -> bool:
-        """A worker ran dry while the request says that none is: the service would hold long tasks back."""
+        """The service would hold tasks back: a worker ran dry while the request says that none is, or lives longer."""
         fresh = self._request()
-        return fresh is None or (not request.idle_workers and fresh.idle_workers > 0)
+        if fresh is None:
+            return True
+        asked = {offer.shape: _lives_s(offer) for offer in request.offers if offer.idle_workers}
+        return any(
+            _lives_s(offer) > asked.get(offer.shape, -inf) + _LONGER_S for offer in fresh.offers if offer.idle_workers
+        )
 
     def _take_in(self, answer: LeaseResponse) -> None:
-        self.demand = answer.demand
         self._run_times.told(answer.run_s)
         self._stock.add(answer.segments)
         if answer.tasks:
             self.number = answer.number
+            self._demand.leased(Counter(task.shape or self._lanes[0].shape for task in answer.tasks))
             self._intake.take(answer.tasks)
-            self._handout.pump()
+            for lane in self._lanes:
+                lane.handout.pump()
+
+
+def _lives_s(offer: Offer) -> float:
+    return inf if offer.longest_s is None else offer.longest_s

@@ -273,7 +273,7 @@ def _why_more(backlog: Backlog, limits: Limits) -> str:
     return f"{backlog.tasks} task(s) wait, about {backlog.known_s:.1f} worker-seconds of work"
 
 
-def _cancel_queued(plan: _Plan, accepting: Sequence[PilotBlock], wanted: int, surplus_s: float) -> Sequence[PilotBlock]:
+def _cancel_queued(plan: _Plan, accepting: list[PilotBlock], wanted: int, surplus_s: float) -> list[PilotBlock]:
     """Take back the newest of those that have not started; returns the blocks that stay."""
     surplus = len(accepting) - wanted
     queued = [block for block in accepting if block.state == "queued"]

@@ -32,7 +32,7 @@ def make_agent(service: FakeService, engine: FakeEngine, directory: Path, settin
         CREDENTIALS,
         places_in(directory),
         link=service.link(),
-        engine_factory=lambda configuration, run_directory, nonce: engine,
+        engine_factory=lambda premises, shape: engine,
     )
 
 
