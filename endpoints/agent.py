@@ -221,7 +221,6 @@ class Agent:
         self._nonce = ""
         state.endpoint_id = self._credentials.endpoint_id
         state.profile = self._configuration.profile
-        state.at_rest = not self._configuration.blocks.min_blocks
         state.left = self._left
         state.save(self._places.state)
         opened = await service.open_session(
@@ -248,14 +247,19 @@ class Agent:
 
     def _workers_changed(self, workers: int) -> None:
         assert self._state is not None
-        if workers == self._state.workers:
-            return
+        before, rested = self._state.workers, self._state.at_rest
+        # The first look at an engine finds it started: from here on blocks come when there is work for them.
+        self._state.at_rest = not self._configuration.blocks.min_blocks
         self._state.workers = workers
+        if (workers, self._state.at_rest) == (before, rested):
+            return
         self._state.save(self._places.state)
         if workers:
             logger.info("%d worker(s) ready", workers)
-        else:
+        elif before:
             logger.info("no worker is left")
+        else:
+            logger.info("ready for work; workers come when there is some")
 
     async def _session(self, service: Service, opened: SessionOpened) -> bool:
         """Work in a session; returns whether the agent is to end, rather than open another one."""
