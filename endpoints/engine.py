@@ -34,6 +34,8 @@ _ALIVE_S = 1.0
 _START_S = 60.0
 _SHUTDOWN_S = 15.0
 _COLLECT_AFTER = 50_000
+LET_GO = "let-go"
+"""In the engine's directory, files named like the blocks whose pilots are to end; see ``endpoints/pilot.py``."""
 
 
 class EngineFailed(FaasError):
@@ -226,10 +228,23 @@ class Engine:
         ]
         self.workers = sum(manager["worker_count"] for manager in taking)
         self.leaving = sum(manager["tasks"] for manager in managers if manager not in taking)
+        self._let_go(managers)
         if to_hold:
             await self._ask(executor, lambda: [executor.command_client.run(["HOLD_MANAGER", name]) for name in to_hold])
         fleet.poll()
         self._steering.steer(backlog)
+
+    def _let_go(self, managers: list[dict[str, Any]]) -> None:
+        """Pilots may outlive their job, where a node's daemon died: once they have nothing to do they are to end."""
+        busy = {manager["block_id"] for manager in managers if manager["tasks"]}
+        for block_id in {manager["block_id"] for manager in managers} - busy:
+            if self._fleet.is_over(block_id):
+                (self._directory / LET_GO).mkdir(exist_ok=True)
+                (self._directory / LET_GO / block_id).touch()
+
+    def word_of(self, block_id: str) -> str:
+        """What the scheduler last said of a block, as a sentence; empty if it said nothing."""
+        return self._fleet.word_of(block_id)
 
     @property
     def problem(self) -> str:

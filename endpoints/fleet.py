@@ -38,6 +38,8 @@ class FleetBlock:
         self.managers: list[str] = []
         self.busy = 0
         self.worked = False
+        self.proven = False
+        """Whether it has ended a row of failures: its workers did something, or stayed for a while."""
         self.idle_s = 0.0
         self.seen_at = 0.0
         """When its managers were last there (monotonic)."""
@@ -166,6 +168,18 @@ class Fleet:
         each = self._blocks.get(block_id)
         return each is not None and each.block.state == "running" and not each.held
 
+    def is_over(self, block_id: str) -> bool:
+        """Whether a block has no job any more."""
+        each = self._blocks.get(block_id)
+        return each is None or not each.live
+
+    def word_of(self, block_id: str) -> str:
+        """What the scheduler last said of a block, as a sentence; empty if it said nothing."""
+        each = self._blocks.get(block_id)
+        if each is None or not each.block.message:
+            return ""
+        return f"Its block {block_id} (job {each.block.job_id}) was {each.block.state}: {each.block.message}."
+
     @property
     def restless(self) -> bool:
         """Whether something is about to happen: workers coming up, or a block about to end."""
@@ -272,6 +286,10 @@ class Fleet:
             each.seen_at = time.monotonic()
             if block.ready_at is None:
                 self._ready(each, now)
+        stayed = block.ready_at is not None and now - block.ready_at >= _SHORT_LIFE_S
+        if not each.proven and (each.worked or stayed):
+            each.proven = True
+            self._failures = 0
         if block.state == "running" and each.too_late(now):
             self.drain([block.block_id], "its walltime is nearly over")
         if block.ready_at is not None and not managers and each.seen_at < time.monotonic() - _SILENCE_S:
@@ -335,13 +353,10 @@ class Fleet:
     def _over(self, each: FleetBlock, state: Any, words: str) -> None:
         block = each.block
         now = time.time()
-        early = block.ready_at is not None and now - block.ready_at < _SHORT_LIFE_S
-        if state == "failed" or (early and not each.ending and not each.worked):
+        if state == "failed" or not (each.proven or each.ending):
             self._failures += 1
             self._failed_at = time.monotonic()
             self._words = words
-        elif each.worked or not early:
-            self._failures = 0
         block.ended_at = now
         block.workers = block.idle_workers = 0
         each.busy = 0

@@ -24,7 +24,7 @@ from endpoints.engine import ChunkEngine, EngineFailed, is_loss
 from endpoints.intake import ENVIRONMENT
 from endpoints.journal import JournalEntries, read_journal
 from endpoints.ledger import Held, Ledger
-from endpoints.processes import NONCE_VARIABLE
+from endpoints.processes import NONCE_VARIABLE, RUNNER_VARIABLE
 from endpoints.reporter import Reporter
 from endpoints.spool import Batch
 from endpoints.waiting import Waiting
@@ -405,7 +405,9 @@ def stop_runners(entries: JournalEntries, nonce: str) -> None:
     """Kill runners still busy with tasks of a lost worker; they lead process groups of their own."""
     for pid in {entries.runners[attempt] for attempt in entries.running}:
         try:
-            if psutil.Process(pid).environ().get(NONCE_VARIABLE) == nonce:
+            variables = psutil.Process(pid).environ()
+            # The worker may have been on another host, where the number meant another process.
+            if variables.get(NONCE_VARIABLE) == nonce and RUNNER_VARIABLE in variables:
                 os.killpg(pid, signal.SIGKILL)
         except (psutil.Error, OSError):
             continue

@@ -209,7 +209,7 @@ def decide(
     elif len(accepting) > wanted:
         accepting = _cancel_queued(plan, accepting, wanted, surplus_s)
     _drain_idle(plan, accepting, wanted, backlog, limits)
-    if failures.in_a_row >= limits.max_failed_blocks:
+    if failures.in_a_row >= limits.max_failed_blocks and not any(block.ready for block in accepting):
         plan.problem = (
             f"{failures.in_a_row} blocks in a row did not come up. The last one: {failures.words or 'no word of why'}"
         )

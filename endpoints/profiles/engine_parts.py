@@ -10,6 +10,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
+from endpoints.processes import NONCE_VARIABLE
 from faas.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -47,16 +48,18 @@ def launch_command(module: str) -> list[str]:
     return [sys.executable, str(Path(__file__).parent.with_name("pilot.py")), module]
 
 
-def worker_init(directory: Path, lines: str = "") -> str:
+def worker_init(directory: Path, lines: str = "", *, in_a_job: bool = True) -> str:
     """Shell lines run on a node before its workers start.
 
     Args:
         directory: the engine's, where the workers start: the current one may hold a module that shadows the
             standard library's.
         lines: the owner's own.
+        in_a_job: whether the scheduler ends what was started; then it is not ours to be found by the agent's mark.
     """
+    mark = f"unset {NONCE_VARIABLE}" if in_a_job else ""
     path = f'export PATH={quote(str(Path(sys.executable).parent))}:"$PATH"'
-    return "\n".join(line for line in (path, lines.strip(), f"cd {quote(str(directory))}") if line) + "\n"
+    return "\n".join(line for line in (mark, path, lines.strip(), f"cd {quote(str(directory))}") if line) + "\n"
 
 
 def drain_after_s(configuration: Configuration) -> int:

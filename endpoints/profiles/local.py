@@ -18,4 +18,4 @@ def local(configuration: Configuration, shape: str, directory: Path) -> Any:
     with absent():
         from parsl.providers import LocalProvider
 
-    return LocalProvider(worker_init=worker_init(directory, configuration.scheduler.worker_init))
+    return LocalProvider(worker_init=worker_init(directory, configuration.scheduler.worker_init, in_a_job=False))

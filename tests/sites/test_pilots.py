@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 import faas
 from endpoints.block_book import name_prefix
-from endpoints.processes import find_processes
 from faas.models import Group
 from tests.sites.cluster import Cluster
 from tests.sites.configuration import Rules
+from tests.sites.node_processes import job_processes
 from tests.sites.site import QUICK_BLOCKS, SCHEDULER, site
 
 LIMIT_S = 180
@@ -117,8 +116,17 @@ def test_whatever_ends_a_block_its_tasks_end_once_and_it_is_replaced(
             assert [future.result(LIMIT_S) for future in futures] == [x * x for x in range(20)]
         ended_once(lab.client, group_id, 20)
         assert lab.replaced_after_s(job_id) <= REPLACED_S
+        # Not even what the scheduler has lost sight of stays behind.
+        lab.until(lambda: not any(_is_of(job_id, process) for process in job_processes(slurm.slurm_conf)), "an end")
         jobs = {path.name.split(".")[1] for path in runs.iterdir()}
         assert len(jobs) == 2, "a block of the same name and number is not taken over"
+
+
+def _is_of(job_id: str, process: psutil.Process) -> bool:
+    try:
+        return process.environ().get("SLURM_JOB_ID") == job_id
+    except psutil.Error:
+        return False
 
 
 def test_a_block_ends_with_its_walltime(slurm: Cluster, tmp_path: Path) -> None:
@@ -222,9 +230,9 @@ def test_jobs_of_a_killed_agent_are_cancelled_not_taken_over(then: str, slurm: C
         future = executor.submit(stay_once, str(tmp_path))
         lab.until((tmp_path / "was here").exists)
         (job,) = slurm.live_jobs()
-        # Its pilots would end by themselves within seconds of its death; here they get no time to.
-        for process in find_processes(lab.federation.state("lab").nonce):
-            os.kill(process.pid, signal.SIGSTOP)
+        # Pilots that find no agent end within seconds; these do not get to.
+        for process in job_processes(slurm.slurm_conf):
+            process.suspend()
         lab.federation.kill_agent("lab")
         assert slurm.job(job.job_id).state == "RUNNING"
         if then == "stop":
