@@ -313,6 +313,7 @@ class Agent:
             if finishing.result():
                 await asyncio.wait_for(service.close_session(self._state.session_id), _CLOSE_S)
                 self._places.state.unlink(missing_ok=True)
+                self._places.blocks.unlink(missing_ok=True)
                 logger.info("stopped; session %s closed", self._state.session_id)
             else:
                 logger.warning("stopped; the service is away, so results wait in the spool for the next start")

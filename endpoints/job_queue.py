@@ -10,12 +10,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from faas.errors import FaasError
+
 logger = logging.getLogger(__name__)
 
 _LOOK_AGAIN_S = 0.3
 
 
-class QueueUnavailable(Exception):
+class QueueUnavailable(FaasError):
     """The scheduler's commands do not work; the message is theirs."""
 
 

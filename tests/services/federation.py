@@ -130,14 +130,14 @@ class Federation:
         """What an endpoint's agent wrote of itself."""
         return SessionState.load(self._state(name)) or SessionState.new()
 
-    def faas(self, *arguments: str) -> str:
+    def faas(self, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
         """Run the command; it must succeed."""
         ended = subprocess.run(
             [*COMMAND, *arguments],
             capture_output=True,
             text=True,
             check=False,
-            env={**os.environ, "FAAS_HOME": str(self.directory)},
+            env={**os.environ, **(environment or {}), "FAAS_HOME": str(self.directory)},
         )
         assert ended.returncode == 0, ended.stderr
         return ended.stdout

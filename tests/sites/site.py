@@ -40,9 +40,16 @@ class Site:
         self.name = name
         self.client: faas.Client = federation.client()
 
-    def executor(self, **options: object) -> faas.Executor:
-        """Calls that go to this endpoint."""
-        return faas.Executor(client=self.client, endpoint_id=self.name, **options)  # type: ignore[arg-type]
+    @contextmanager
+    def executor(self, group_id: str | None = None) -> Iterator[faas.Executor]:
+        """Calls that go to this endpoint; a test that has failed does not wait for them."""
+        executor = faas.Executor(client=self.client, endpoint_id=self.name, task_group_id=group_id)
+        try:
+            yield executor
+        except BaseException:
+            executor.shutdown(wait=False, cancel_futures=True)
+            raise
+        executor.shutdown()
 
     def told(self) -> Endpoint:
         """The endpoint, as the service knows it from the agent's heartbeats."""

@@ -108,7 +108,7 @@ def test_whatever_ends_a_block_its_tasks_end_once_and_it_is_replaced(
     group_id = str(uuid.uuid4())
     settings = "scheduler: {walltime_s: 600, status_period_s: 1, partition: preempt}\n" + QUICK_BLOCKS
     with site(tmp_path / "f", slurm, settings.replace("max_blocks: 3", "max_blocks: 1")) as lab:
-        with lab.executor(task_group_id=group_id) as executor:
+        with lab.executor(group_id) as executor:
             futures = [executor.submit(note, x, 1.0, str(runs)) for x in range(20)]
             futures[1].result(LIMIT_S)
             job_id = next(iter(runs.iterdir())).name.split(".")[1]
@@ -236,7 +236,8 @@ def test_jobs_of_a_killed_agent_are_cancelled_not_taken_over(then: str, slurm: C
         lab.federation.kill_agent("lab")
         assert slurm.job(job.job_id).state == "RUNNING"
         if then == "stop":
-            assert "1 batch job(s) cancelled" in lab.federation.faas("endpoint", "stop", "lab")
+            told = lab.federation.faas("endpoint", "stop", "lab", environment=slurm.environment())
+            assert "1 batch job(s) cancelled" in told
             assert slurm.live_jobs() == []
         lab.federation.start_endpoint("lab")
         assert slurm.job(job.job_id).state != "RUNNING"
