@@ -72,6 +72,10 @@ class FakeEngine:
             raise EngineFailed(self.broken)
         self.workers = self._workers
 
+    def set_workers(self, workers: int) -> None:
+        """From the next look on there are so many."""
+        self._workers = workers
+
     def longest_s(self) -> float | None:
         return self.longest
 
