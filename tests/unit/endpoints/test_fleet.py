@@ -159,7 +159,7 @@ async def test_a_job_whose_submission_seemed_to_fail_is_cancelled_by_its_name(gr
         submit(*arguments)
         raise subprocess.TimeoutExpired("sbatch", 10)
 
-    ground.scheduler.submit = too_slow  # type: ignore[method-assign]
+    ground.scheduler.submit = too_slow  # type: ignore[assignment, method-assign]
     ground.fleet.request(1)
     await ground.until(lambda: ground.fleet.blocks()[0].state == "failed")
     assert ground.scheduler.cancelled == ["1"]

@@ -21,9 +21,11 @@ from endpoints.pilots import (
     decide,
     retry_pause_s,
 )
+from faas.models import BlockState
 
 LIMITS = Limits(max_blocks=4, workers_per_block=2, node_hours_per_block=0.5, fresh_s=1740)
 NOTHING = Backlog()
+STATES: list[BlockState] = ["requested", "queued", "running", "draining"]
 MUCH = Backlog(tasks=1000, seconds=1000.0)
 
 
@@ -175,7 +177,7 @@ some_failures = st.builds(Failures, in_a_row=st.integers(0, 12), since_s=st.floa
 def some_blocks(draw: st.DrawFn) -> list[PilotBlock]:
     blocks = []
     for n in range(draw(st.integers(0, 8))):
-        state = draw(st.sampled_from(["requested", "queued", "running", "draining"]))
+        state: BlockState = draw(st.sampled_from(STATES))
         ready = state == "draining" or (state == "running" and draw(st.booleans()))
         busy = draw(st.integers(0, 4)) if ready else 0
         blocks.append(
