@@ -22,6 +22,14 @@ profile: {profile}
 # Worker processes, each running one task at a time.
 workers: {workers}
 
+# With a batch system's profile (slurm) workers live in blocks, batch jobs that come when there is work and go without.
+# scheduler: {{account: m1234, partition: debug, walltime_s: 1800, nodes_per_block: 1, worker_init: module load analysis}}
+# blocks: {{max_blocks: 4, max_idletime_s: 30, max_node_hours: {{per_day: 10, total: 100}}}}
+# engine: {{address_by_interface: hsn0}}
+
+# Kinds of workers, where tasks need different ones.
+# shapes: {{small: {{cores: 1}}, big: {{cores: 4, gpus: 1, memory_gb: 16}}}}
+
 # Who may run here besides you: anything, or listed functions only.
 # allow:
 #   grace: true

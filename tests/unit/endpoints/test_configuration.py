@@ -10,7 +10,7 @@ import pytest
 from endpoints.configuration import Configuration, load_credentials
 from endpoints.places import Places, home_directory
 from endpoints.policy import refusal
-from endpoints.profiles import PROFILES, find_profile
+from endpoints.profiles import find_profile
 from endpoints.registration import _TEMPLATE, _set
 from faas.errors import ConfigurationError
 from faas.models import AttemptKey, LeasedTask
@@ -81,9 +81,10 @@ def test_changing_a_setting_leaves_the_rest_of_the_file_alone() -> None:
 
 
 def test_an_unknown_profile_is_answered_with_those_there_are() -> None:
-    assert "local" in PROFILES
     with pytest.raises(ConfigurationError, match="local"):
         find_profile("cray")
+    assert find_profile("local").on_this_host
+    assert not find_profile("slurm").on_this_host
 
 
 def test_a_missing_configuration_says_how_to_make_one(tmp_path: Path) -> None:
