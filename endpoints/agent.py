@@ -5,21 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Callable
-from pathlib import Path
 
 from endpoints.chunking import RunTimes
 from endpoints.configuration import Configuration
-from endpoints.engine import ChunkEngine, Engine
+from endpoints.engine import Engine
+from endpoints.job_queue import QueueUnavailable
 from endpoints.places import Places
-from endpoints.profiles import builder
-from endpoints.recovery import clear_run_directory, spool_lost, stop_leftovers
+from endpoints.profiles import find_profile
+from endpoints.recovery import cancel_leftover_jobs, clear_run_directory, spool_lost, stop_leftovers
 from endpoints.reporter import Reporter
 from endpoints.segments import GrantStock
 from endpoints.service import Service
 from endpoints.session import SessionState
-from endpoints.site import Site
+from endpoints.site import EngineFactory, Site
 from endpoints.spool import Spool
+from endpoints.threads import in_thread
 from endpoints.transport import aiohttp_transport
 from faas import __version__
 from faas.credentials import Credentials
@@ -35,10 +35,8 @@ EXIT_HELD_ELSEWHERE = 3
 """Another agent holds this endpoint."""
 
 _CLOSE_S = 5.0
+_CANCEL_AGAIN_S = 60.0
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-
-EngineFactory = Callable[[Configuration, Path, str], ChunkEngine]
-"""From configuration, run directory and nonce, an engine that is not started."""
 
 
 class Agent:
@@ -68,7 +66,7 @@ class Agent:
         link: AsyncLink | None = None,
         engine_factory: EngineFactory = Engine,
     ) -> None:
-        builder(configuration.profile)  # a name that is wrong is told at once
+        find_profile(configuration.profile)  # a name that is wrong is told at once
         self._configuration = configuration
         self._credentials = credentials
         self._places = places
@@ -79,6 +77,7 @@ class Agent:
         self._stopping = asyncio.Event()
         self._forced = asyncio.Event()
         self._state: SessionState | None = None
+        self._left: list[SessionState] = []
         self._nonce = ""
         self._working = False
 
@@ -143,6 +142,8 @@ class Agent:
                     old.save(self._places.state)  # the other agent's, which is still right
                 return EXIT_HELD_ELSEWHERE
             if old is not None and not old.on_this_host:
+                # The service holds its session for dead, or was told to; only now may its jobs be touched.
+                await self._cancel_jobs([old, *old.left])
                 clear_run_directory(self._places, Spool(self._places.spool))
             replaces, old = "", None
             if await self._session(service, opened):
@@ -164,6 +165,8 @@ class Agent:
             # Its agent may be alive there and use these files; only the service can tell.
             return ""
         await asyncio.to_thread(stop_leftovers, old)
+        # Before the old session is settled: what runs in them must not run beside its next attempt.
+        await self._cancel_jobs([old, *old.left])
         if not old.session_id:
             # It may have opened a session and died before it could write that down. The same nonce finds it.
             self._nonce = old.nonce
@@ -172,6 +175,26 @@ class Agent:
         if old.session_id:
             await self._settle(service, old.session_id, spool)
         return old.session_id
+
+    async def _cancel_jobs(self, sessions: list[SessionState]) -> None:
+        """Cancel what earlier sessions left in the scheduler's queue; remember those it would not tell of."""
+        self._left = []
+        for session in sessions:
+            try:
+                await in_thread(lambda each=session: cancel_leftover_jobs(each, self._places, self._configuration))  # type: ignore[misc]
+            except QueueUnavailable as error:
+                logger.error("batch jobs that the last agent may have left cannot be cancelled: %s", error)
+                session.left = []
+                self._left.append(session)
+
+    async def _keep_cancelling(self) -> None:
+        """Try again, for as long as the scheduler does not answer."""
+        assert self._state is not None
+        while self._left:
+            await asyncio.sleep(_CANCEL_AGAIN_S)
+            await self._cancel_jobs(self._left)
+            self._state.left = self._left
+            self._state.save(self._places.state)
 
     async def _settle(self, service: Service, session_id: str, spool: Spool) -> None:
         """Deliver what an old session had finished, then close it, so that nothing finished is run again."""
@@ -197,6 +220,8 @@ class Agent:
         state = SessionState.new(self._nonce)
         self._nonce = ""
         state.endpoint_id = self._credentials.endpoint_id
+        state.profile = self._configuration.profile
+        state.left = self._left
         state.save(self._places.state)
         opened = await service.open_session(
             OpenSession(
@@ -206,6 +231,8 @@ class Agent:
                 version=__version__,
                 policy=self._configuration.policy(),
                 labels=self._configuration.labels,
+                shapes=self._configuration.shapes_offered(),
+                environments=sorted(self._configuration.environments),
                 replaces=replaces,
                 takeover=self._takeover,
             )
@@ -220,32 +247,37 @@ class Agent:
 
     def _workers_changed(self, workers: int) -> None:
         assert self._state is not None
-        if workers == self._state.workers:
-            return
+        before, rested = self._state.workers, self._state.at_rest
+        # The first look at an engine finds it started: from here on blocks come when there is work for them.
+        self._state.at_rest = not self._configuration.blocks.min_blocks
         self._state.workers = workers
+        if (workers, self._state.at_rest) == (before, rested):
+            return
         self._state.save(self._places.state)
         if workers:
             logger.info("%d worker(s) ready", workers)
+        elif before:
+            logger.info("no worker is left")
         else:
-            logger.warning("no worker is left")
+            logger.info("ready for work; workers come when there is some")
 
     async def _session(self, service: Service, opened: SessionOpened) -> bool:
         """Work in a session; returns whether the agent is to end, rather than open another one."""
         assert self._state is not None
-        engine = self._engine_factory(self._configuration, self._places.run, self._state.nonce)
         site = Site(
             self._configuration,
             self._places,
             service,
             opened,
             self._state.nonce,
-            engine,
+            self._engine_factory,
             self._run_times,
             self._workers_changed,
         )
         self._working = True
         site.reporter.add_leftovers()
         working = asyncio.ensure_future(site.run())
+        cancelling = asyncio.ensure_future(self._keep_cancelling())
         stopping = asyncio.ensure_future(self._stopping.wait())
         try:
             await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -258,7 +290,8 @@ class Agent:
         finally:
             working.cancel()
             stopping.cancel()
-            await site.stop_engine()
+            cancelling.cancel()
+            await site.stop_engines()
             await site.abandon()
             self._working = False
         return False
@@ -280,6 +313,7 @@ class Agent:
             if finishing.result():
                 await asyncio.wait_for(service.close_session(self._state.session_id), _CLOSE_S)
                 self._places.state.unlink(missing_ok=True)
+                self._places.blocks.unlink(missing_ok=True)
                 logger.info("stopped; session %s closed", self._state.session_id)
             else:
                 logger.warning("stopped; the service is away, so results wait in the spool for the next start")

@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from endpoints.allocation import Blocks, Scheduler, WorkerShape
 from endpoints.places import Places
+from endpoints.section import Section
 from faas.credentials import Credentials, read_credentials
 from faas.errors import ConfigurationError
-from faas.models import AllowedFunctions, RunPolicy
+from faas.models import DEFAULT_SHAPE, AllowedFunctions, RunPolicy, Shape
+
+_SHAPE_NAME = re.compile(r"[A-Za-z0-9_]{1,24}")
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Allowed(_Section):
+class Allowed(Section):
     """What one identity may run here."""
 
     functions: list[str] | None = None
     """Function ids; None for any function."""
 
 
-class Environment(_Section):
+class Environment(Section):
     """A named interpreter that functions run in."""
 
     python: str = ""
@@ -41,7 +42,7 @@ class Environment(_Section):
         return {k: str(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
-class Leasing(_Section):
+class Leasing(Section):
     """How much work the agent asks for, and in what portions workers get it."""
 
     chunk_s: float = Field(default=0.05, gt=0, le=60)
@@ -54,7 +55,7 @@ class Leasing(_Section):
     """Tasks held at most."""
 
 
-class Spool(_Section):
+class Spool(Section):
     """How results wait for the service."""
 
     segment_bytes: int = Field(default=8 * 1024 * 1024, ge=64 * 1024, le=256 * 1024 * 1024)
@@ -63,14 +64,14 @@ class Spool(_Section):
     """Outcomes in one report, at most."""
 
 
-class Retry(_Section):
+class Retry(Section):
     """How patiently the agent asks again when the service is away."""
 
     first_s: float = Field(default=0.2, gt=0, le=60)
     longest_s: float = Field(default=5.0, gt=0, le=600)
 
 
-class Configuration(_Section):
+class Configuration(Section):
     r"""An endpoint's ``config.yaml``.
 
     Example:
@@ -81,7 +82,11 @@ class Configuration(_Section):
     name: str
     profile: str = "local"
     workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=4096)
-    """Workers on each node."""
+    """Workers on each node: of the one shape there is, or as many cores as workers of several shapes share."""
+    shapes: dict[str, WorkerShape] = Field(default={}, validate_default=True)
+    """The kinds of workers on offer, by name, each with an engine and blocks of its own."""
+    scheduler: Scheduler = Scheduler()
+    blocks: Blocks = Blocks()
     allow: dict[str, Allowed] = {}
     """Who may run here besides the owner."""
     environments: dict[str, Environment] = {}
@@ -111,6 +116,26 @@ class Configuration(_Section):
     @classmethod
     def _texts(cls, value: Any) -> Any:
         return {k: str(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _warm_on_this_host(cls, values: Any) -> Any:
+        """Workers on the agent's own host cost nothing while they wait, so that they are there from the start."""
+        if isinstance(values, dict) and values.get("profile", "local") == "local":
+            blocks = values.get("blocks") or {}
+            if isinstance(blocks, dict):
+                most = blocks.get("max_blocks", 1)
+                least = min(1, most) if isinstance(most, int) else 1
+                return {**values, "blocks": {"min_blocks": least, **blocks}}
+        return values
+
+    @field_validator("shapes", mode="after")
+    @classmethod
+    def _default_shape(cls, value: dict[str, WorkerShape]) -> dict[str, WorkerShape]:
+        for name in value:
+            if not _SHAPE_NAME.fullmatch(name):
+                raise ValueError(f"{name!r} cannot name a shape; use up to 24 letters, digits and underscores")
+        return value or {DEFAULT_SHAPE: WorkerShape()}
 
     @model_validator(mode="after")
     def _default_environment(self) -> Configuration:
@@ -162,6 +187,27 @@ class Configuration(_Section):
         return RunPolicy(
             identities={name: AllowedFunctions(functions=rule.functions) for name, rule in self.allow.items()}
         )
+
+    def shapes_offered(self) -> dict[str, Shape]:
+        """The worker shapes, as the service is told."""
+        return {
+            name: Shape(cores=shape.cores, gpus=shape.gpus, memory_gb=shape.memory_gb)
+            for name, shape in self.shapes.items()
+        }
+
+    def shapes_by_size(self) -> list[str]:
+        """The names of the worker shapes, the smallest first."""
+
+        def size(name: str) -> tuple[float, float, float]:
+            shape = self.shapes[name]
+            return shape.gpus, shape.cores, shape.memory_gb or 0.0
+
+        return sorted(self.shapes, key=size)
+
+    def workers_per_node(self, shape: str) -> int:
+        """How many workers of a shape each node gets."""
+        wanted = self.shapes[shape]
+        return wanted.workers or max(1, int(self.workers / max(1.0, wanted.cores)))
 
     def interpreter(self, environment: str = "default") -> list[str]:
         """The command that starts an environment's Python; empty for the agent's own."""

@@ -24,9 +24,10 @@ from endpoints.engine import ChunkEngine, EngineFailed, is_loss
 from endpoints.intake import ENVIRONMENT
 from endpoints.journal import JournalEntries, read_journal
 from endpoints.ledger import Held, Ledger
-from endpoints.processes import NONCE_VARIABLE
+from endpoints.processes import NONCE_VARIABLE, RUNNER_VARIABLE
 from endpoints.reporter import Reporter
 from endpoints.spool import Batch
+from endpoints.waiting import Waiting
 from faas.errors import FaasError, RequestRefused
 from faas.models import AttemptKey, Failure, FailureKind, Outcome
 
@@ -38,6 +39,7 @@ _PAUSE_MAX_S = 60.0
 
 _chunk_encoder = msgspec.msgpack.Encoder()
 _report_decoder = msgspec.msgpack.Decoder(ChunkReport)
+_numbers = itertools.count(1)
 
 
 class Outstanding:
@@ -62,7 +64,8 @@ class Handout:
         run_directory: shared with the workers.
         nonce: of the session; names chunks and marks processes.
         engine: runs chunks.
-        ledger: where tasks wait.
+        ledger: what is held.
+        waiting: what of it waits for this engine's workers.
         run_times: measured here.
         reporter: takes outcomes.
         room: called when a worker may have become free.
@@ -75,6 +78,7 @@ class Handout:
         nonce: str,
         engine: ChunkEngine,
         ledger: Ledger,
+        waiting: Waiting,
         run_times: RunTimes,
         reporter: Reporter,
         room: Callable[[], None],
@@ -86,10 +90,10 @@ class Handout:
         self._nonce = nonce
         self._engine = engine
         self._ledger = ledger
+        self._waiting = waiting
         self._run_times = run_times
         self._reporter = reporter
         self._room = room
-        self._numbers = itertools.count(1)
         self._announcing: set[asyncio.Task[None]] = set()
         self._pause_s = 0.0
         self.outstanding: dict[str, Outstanding] = {}
@@ -104,18 +108,23 @@ class Handout:
     @property
     def idle_workers(self) -> int:
         """Workers with nothing to do and nothing waiting for them."""
-        return max(0, self._engine.workers - len(self.outstanding) - self._ledger.waiting)
+        return max(0, self._free_workers - len(self._waiting))
+
+    @property
+    def _free_workers(self) -> int:
+        """Workers without a chunk; below 0 where chunks wait for a worker."""
+        return self._engine.workers + self._engine.leaving - len(self.outstanding)
 
     @property
     def queued_s(self) -> float:
         """Estimated run time of chunks that wait in the engine for a worker."""
-        behind = itertools.islice(self.outstanding.values(), self._engine.workers, None)
+        behind = itertools.islice(self.outstanding.values(), self._engine.workers + self._engine.leaving, None)
         return sum(chunk.estimate_s for chunk in behind)
 
     @property
     def soon_free(self) -> bool:
         """Whether some worker will be free within the look-ahead: else holding more work would only bind it."""
-        running = itertools.islice(self.outstanding.values(), self._engine.workers)
+        running = itertools.islice(self.outstanding.values(), self._engine.workers + self._engine.leaving)
         return any(chunk.estimate_s < self._settings.lookahead_s for chunk in running)
 
     # Into the engine
@@ -125,11 +134,11 @@ class Handout:
         workers = self._engine.workers
         if self.closed or not workers:
             return
-        while self._ledger.waiting and len(self.outstanding) < 2 * workers:
-            idle = workers - len(self.outstanding)
+        while self._waiting and self._free_workers > -workers and self._in_time():
+            idle = self._free_workers
             if idle <= 0 and not self.soon_free:
                 return
-            chunk = self._ledger.next_chunk(
+            chunk = self._waiting.next_chunk(
                 idle_workers=max(0, idle),
                 workers=workers,
                 target_s=self._settings.chunk_s,
@@ -137,9 +146,24 @@ class Handout:
             )
             self._hand_out(chunk)
 
+    def _in_time(self) -> bool:
+        """Whether what is next will end before its worker has to go, or no block would ever be long enough for it."""
+        longest_s = self._engine.longest_s()
+        return longest_s is None or not longest_s < self._waiting.next_s <= self._engine.fresh_s
+
+    @property
+    def unknown_for_s(self) -> float:
+        """For how long tasks of unknown run time have been running, the longest."""
+        now = time.monotonic()
+        running = itertools.islice(self.outstanding.values(), self._engine.workers + self._engine.leaving)
+        return max(
+            (now - chunk.since for chunk in running if self._run_times.get(chunk.tasks[0].task.function_id) is None),
+            default=0.0,
+        )
+
     def _hand_out(self, tasks: list[Held]) -> None:
-        chunk_id = f"{self._nonce[:12]}-{next(self._numbers)}"
-        estimate_s = sum(self._ledger.estimate(held.task.function_id) for held in tasks)
+        chunk_id = f"{self._nonce[:12]}-{next(_numbers)}"
+        estimate_s = sum(self._waiting.estimate(held.task.function_id) for held in tasks)
         for held in tasks:
             held.chunk_id = chunk_id
         chunk = self.outstanding[chunk_id] = Outstanding(chunk_id, tasks, estimate_s)
@@ -381,7 +405,9 @@ def stop_runners(entries: JournalEntries, nonce: str) -> None:
     """Kill runners still busy with tasks of a lost worker; they lead process groups of their own."""
     for pid in {entries.runners[attempt] for attempt in entries.running}:
         try:
-            if psutil.Process(pid).environ().get(NONCE_VARIABLE) == nonce:
+            variables = psutil.Process(pid).environ()
+            # The worker may have been on another host, where the number meant another process.
+            if variables.get(NONCE_VARIABLE) == nonce and RUNNER_VARIABLE in variables:
                 os.killpg(pid, signal.SIGKILL)
         except (psutil.Error, OSError):
             continue

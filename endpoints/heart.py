@@ -1,22 +1,26 @@
-"""Heartbeats with the inventory, and the look at engine and journals that feeds them."""
+"""Heartbeats with the inventory, and the look at engines and journals that feeds them."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from endpoints.engine import ChunkEngine
-from endpoints.handout import Handout
+import msgspec
+
+from endpoints.demand import KnownDemand
+from endpoints.lane import Lane
 from endpoints.leasing import Leaser
 from endpoints.ledger import Ledger
 from endpoints.service import Service
-from faas.models import Heartbeat
+from endpoints.spending import Spending
+from faas.models import Heartbeat, HeartbeatResponse
 
 logger = logging.getLogger(__name__)
 
 _LOOK_S = 1.0
-_LOOK_STARTING_S = 0.1
+_LOOK_RESTLESS_S = 0.2
 
 
 class Heart:
@@ -24,10 +28,11 @@ class Heart:
 
     Args:
         service: to tell.
-        engine: watched for workers.
+        lanes: their engines are watched for workers and blocks.
         ledger: the inventory.
-        handout: knows what started, and stops what is recalled.
         leaser: knows the last lease answer.
+        demand: told what waits at the service.
+        spending: told what was spent.
         heartbeat_s: the rhythm the service expects.
         workers_changed: called with the number of workers when it changes.
     """
@@ -35,23 +40,30 @@ class Heart:
     def __init__(
         self,
         service: Service,
-        engine: ChunkEngine,
+        lanes: Sequence[Lane],
         ledger: Ledger,
-        handout: Handout,
         leaser: Leaser,
+        demand: KnownDemand,
+        spending: Spending,
         heartbeat_s: float,
         workers_changed: Callable[[int], None],
     ) -> None:
         self._service = service
-        self._engine = engine
+        self._lanes = lanes
         self._ledger = ledger
-        self._handout = handout
         self._leaser = leaser
+        self._demand = demand
+        self._spending = spending
         self._heartbeat_s = heartbeat_s
         self._workers_changed = workers_changed
         self._news = asyncio.Event()
+        self._stirred = {lane.shape: asyncio.Event() for lane in lanes}
         self._started: dict[str, float] = {}
         self._environments_told = False
+
+    def news(self) -> None:
+        """Something is to be told at once."""
+        self._news.set()
 
     async def beat(self) -> None:
         """Send heartbeats, for ever: a long poll each, cut short when there is news to tell.
@@ -76,36 +88,62 @@ class Heart:
             for attempt in told:
                 self._started.pop(attempt, None)
             self._environments_told = self._environments_told or bool(beat.environments)
-            self._handout.recall(answer.recalled)
+            self._take_in(beat, answer)
 
     def _inventory(self, started: dict[str, float]) -> Heartbeat:
+        environments = {name: facts for lane in self._lanes for name, facts in lane.handout.environments.items()}
         return Heartbeat(
             lease_number=self._leaser.number,
             held=self._ledger.keys(),
             started=started,
-            workers=self._engine.workers,
-            idle_workers=self._handout.idle_workers,
-            environments={} if self._environments_told else self._handout.environments,
+            workers=sum(lane.engine.workers for lane in self._lanes),
+            idle_workers=sum(lane.handout.idle_workers for lane in self._lanes),
+            environments={} if self._environments_told else environments,
+            # Copied, for they change while they are on their way, and only what was told may be forgotten.
+            blocks=[msgspec.structs.replace(block) for lane in self._lanes for block in lane.engine.blocks()],
+            problem=self._problem(),
+            ports=[port for lane in self._lanes for port in lane.engine.ports],
+            known_demand=self._demand.tasks,
             # News is told without waiting for the answer to it; the next beat waits.
             wait_s=0.0 if started else self._heartbeat_s,
         )
 
-    async def look(self) -> None:
-        """Look after the engine and the journals every second, for ever.
+    def _problem(self) -> str:
+        """Why nothing can run; with several shapes, which of them is concerned."""
+        problems = {lane.shape: lane.engine.problem for lane in self._lanes if lane.engine.problem}
+        if len(self._lanes) == 1:
+            return next(iter(problems.values()), "")
+        return " ".join(f"Workers of shape {shape}: {problem}" for shape, problem in problems.items())
+
+    def _take_in(self, beat: Heartbeat, answer: HeartbeatResponse) -> None:
+        ended = {block.block_id for block in beat.blocks if block.ended_at is not None}
+        self._spending.told(answer.spent, beat.blocks)
+        for lane in self._lanes:
+            self._spending.forgotten(lane.engine.forget(ended))
+        self._demand.told(answer.demand)
+        self._lanes[0].handout.recall(answer.recalled)
+        for stirred in self._stirred.values():
+            stirred.set()
+
+    async def look(self, lane: Lane) -> None:
+        """Look after a lane's engine and journals every second, for ever; sooner when there is demand.
 
         Raises:
             EngineFailed: the engine has to be started again.
         """
         workers = -1
+        stirred = self._stirred[lane.shape]
         while True:
-            await self._engine.look()
-            if self._engine.workers != workers:
-                workers = self._engine.workers
-                self._workers_changed(workers)
-                self._handout.pump()
+            stirred.clear()
+            await lane.engine.look(lane.backlog(self._demand.of(lane.shape)))
+            if lane.engine.workers != workers:
+                workers = lane.engine.workers
+                self._workers_changed(sum(each.engine.workers for each in self._lanes))
+                lane.handout.pump()
                 self._leaser.room()
                 self._news.set()
-            if self._handout.outstanding and (news := self._handout.mark_started()):
+            if lane.handout.outstanding and (news := lane.handout.mark_started()):
                 self._started.update(news)
                 self._news.set()
-            await asyncio.sleep(_LOOK_S if workers else _LOOK_STARTING_S)
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(stirred.wait(), _LOOK_RESTLESS_S if lane.engine.restless else _LOOK_S)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable
 
 from endpoints.configuration import Configuration
@@ -57,8 +58,8 @@ class Intake:
         self._troubled = troubled
         self._queued = queued
         self._fetching: set[asyncio.Task[None]] = set()
-        self.pending = 0
-        """Attempts whose code or arguments are still on the way."""
+        self.pending: Counter[str] = Counter()
+        """By shape of worker, attempts whose code or arguments are still on the way."""
 
     def take(self, tasks: list[LeasedTask]) -> None:
         """Take in what a lease brought."""
@@ -80,7 +81,7 @@ class Intake:
             self._spawn(waiting)
 
     def _spawn(self, waiting: list[Held]) -> None:
-        self.pending += len(waiting)
+        self.pending.update(map(self._ledger.shape_of, waiting))
         task = asyncio.ensure_future(self._fetch(waiting))
         self._fetching.add(task)
         task.add_done_callback(self._fetching.discard)
@@ -103,7 +104,7 @@ class Intake:
         else:
             self._each(waiting, lambda held: self._enqueue(held, modules))
         finally:
-            self.pending -= len(waiting)
+            self.pending.subtract(map(self._ledger.shape_of, waiting))
             self._queued()
 
     def _not_here(self, waiting: list[Held], error: RequestRefused) -> None:

@@ -13,6 +13,7 @@ import uvloop
 from endpoints.configuration import Configuration, load_credentials
 from endpoints.places import Places
 from endpoints.processes import stop_processes
+from endpoints.recovery import cancel_leftover_jobs
 from endpoints.session import SessionState
 from faas.errors import ConfigurationError, FaasError
 
@@ -78,7 +79,7 @@ def start_detached(places: Places, *, takeover: bool) -> SessionState:
                 f" {_last_line(places)} See {places.log}."
             )
         state = SessionState.load(places.state)
-        if state is not None and state.pid == child and state.workers:
+        if state is not None and state.pid == child and state.ready:
             return state
         time.sleep(_LOOK_EVERY_S)
     raise FaasError(f"The agent of {places.name} (pid {child}) has no workers after {_UP_S:.0f} s. See {places.log}.")
@@ -118,12 +119,14 @@ def stop_agent(places: Places, *, force: bool, waiting: Callable[[int], None] = 
     Raises:
         FaasError: it runs on another host, or does not end.
     """
+    configuration: Configuration | None = None
     try:
-        grace_s = Configuration.load(places).stop_grace_s
+        configuration = Configuration.load(places)
     except ConfigurationError:
         if not places.directory.is_dir():
             raise
-        grace_s = 0.0  # spoilt since it was started; no reason to let it run
+    # If it is spoilt since it was started, there is no reason to let the agent run.
+    grace_s = configuration.stop_grace_s if configuration is not None else 0.0
     state = SessionState.load(places.state)
     if state is None:
         return f"Endpoint {places.name} is not running."
@@ -134,7 +137,11 @@ def stop_agent(places: Places, *, force: bool, waiting: Callable[[int], None] = 
     process = state.process()
     if process is None:
         left = stop_processes(state.nonce)
-        return f"Endpoint {places.name} is not running; {left} process(es) it had left behind were stopped."
+        jobs = cancel_leftover_jobs(state, places, configuration) if configuration is not None else 0
+        return (
+            f"Endpoint {places.name} is not running; {left} process(es) it had left behind were stopped,"
+            f" {jobs} batch job(s) cancelled."
+        )
     waiting(process.pid)
     process.send_signal(signal.SIGTERM)
     if force:
@@ -150,6 +157,8 @@ def stop_agent(places: Places, *, force: bool, waiting: Callable[[int], None] = 
         process.kill()
         process.wait(_DOWN_S)
     stop_processes(state.nonce)
+    if configuration is not None and places.blocks.exists():
+        cancel_leftover_jobs(state, places, configuration)
     return f"Stopped endpoint {places.name}."
 
 

@@ -6,16 +6,19 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections import Counter
+from collections.abc import Sequence
+from math import inf
 
 from endpoints.chunking import RunTimes
 from endpoints.configuration import Leasing
-from endpoints.engine import ChunkEngine
-from endpoints.handout import Handout
+from endpoints.demand import KnownDemand
 from endpoints.intake import Intake
+from endpoints.lane import Lane
 from endpoints.ledger import Ledger
 from endpoints.segments import GrantStock
 from endpoints.service import Service
-from faas.models import Demand, LeaseRequest, LeaseResponse
+from faas.models import LeaseRequest, LeaseResponse, Offer
 
 logger = logging.getLogger(__name__)
 
@@ -23,18 +26,25 @@ _WAIT_S = 20.0
 _PATIENCE_S = 0.25
 """A request is not taken back before this: the service may be answering it, and would have to again."""
 
+_LATE_S = 5.0
+_AGAIN_S = 1.0
+_LONGER_S = 30.0
+"""Workers that live longer than those of a waiting request by this much are worth another."""
+
 
 class Leaser:
     """Asks for work, and again with fresh figures when a waiting request has become outdated.
 
     A request's number goes up only with an answer that brought work. So whatever the service granted
-    to a request whose answer was lost comes with the next one.
+    to a request whose answer was lost comes with the next one. The service does not see that a request was
+    taken back, and may grant something to it for as long as it would have waited: until then there is a next
+    one, even if there are no workers left to ask for.
 
     Args:
         service: to ask.
-        engine: whose workers the work is for.
+        lanes: whose workers the work is for.
         ledger: what is held already.
-        handout: what is running.
+        demand: gets less by what is leased.
         intake: takes the tasks.
         stock: takes the segment grants.
         run_times: takes what the service measured.
@@ -44,26 +54,26 @@ class Leaser:
     def __init__(
         self,
         service: Service,
-        engine: ChunkEngine,
+        lanes: Sequence[Lane],
         ledger: Ledger,
-        handout: Handout,
+        demand: KnownDemand,
         intake: Intake,
         stock: GrantStock,
         run_times: RunTimes,
         settings: Leasing,
     ) -> None:
         self._service = service
-        self._engine = engine
+        self._lanes = lanes
         self._ledger = ledger
-        self._handout = handout
+        self._demand = demand
         self._intake = intake
         self._stock = stock
         self._run_times = run_times
         self._settings = settings
         self._changed = asyncio.Event()
+        self._settled_at = 0.0
         self.number = 0
         """The last lease answer taken in."""
-        self.demand = Demand()
 
     def room(self) -> None:
         """Something changed that may make room for more work."""
@@ -81,32 +91,44 @@ class Leaser:
                 await self._wait_for_change()
             elif (answer := await self._ask(request)) is not None:
                 self._take_in(answer)
+                if not request.workers and not answer.tasks:
+                    await self._wait_for_change(_AGAIN_S)
 
     def _request(self) -> LeaseRequest | None:
-        """What to ask for now; None if there is no room."""
-        workers = self._engine.workers
+        """What to ask for now; None if there is no room, and nothing that may have been granted unheard."""
+        now = time.monotonic()
         left = self._settings.max_held - len(self._ledger)
-        if not workers or left <= 0 or time.monotonic() < self._handout.paused_until:
-            return None
-        idle = max(0, self._handout.idle_workers - self._intake.pending)
-        unknown_s = self._intake.pending * self._settings.lookahead_s
-        held_s = self._ledger.waiting_s + self._handout.queued_s + unknown_s
-        if not idle and (held_s >= self._settings.lookahead_s * workers or not self._handout.soon_free):
-            return None
+        offers = [offer for lane in self._lanes if (offer := lane.offer()) is not None]
+        if left <= 0 or not offers or now < self._paused_until:
+            wait_s = self._settled_at - now
+            return self._ask_for_nothing(wait_s) if wait_s > 0 else None
         return LeaseRequest(
             number=self.number + 1,
-            workers=workers,
-            idle_workers=idle,
-            held_s=round(held_s, 6),
+            workers=sum(offer.workers for offer in offers),
+            idle_workers=sum(offer.idle_workers for offer in offers),
+            held_s=round(sum(offer.held_s for offer in offers), 6),
+            offers=offers,
             wait_s=_WAIT_S,
             max_tasks=left,
             segments=self._stock.counts(),
         )
 
-    async def _wait_for_change(self) -> None:
-        pause_s = self._handout.paused_until - time.monotonic()
+    def _ask_for_nothing(self, wait_s: float) -> LeaseRequest:
+        """A request that brings what was granted to the one before it, and nothing else."""
+        nobody = Offer(shape="", workers=0, idle_workers=0)
+        return LeaseRequest(
+            number=self.number + 1, workers=0, idle_workers=0, offers=[nobody], wait_s=wait_s, max_tasks=1
+        )
+
+    @property
+    def _paused_until(self) -> float:
+        return max(lane.handout.paused_until for lane in self._lanes)
+
+    async def _wait_for_change(self, at_most_s: float = inf) -> None:
+        pause_s = self._paused_until - time.monotonic()
+        pause_s = min(pause_s if pause_s > 0 else inf, at_most_s)
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._changed.wait(), pause_s if pause_s > 0 else None)
+            await asyncio.wait_for(self._changed.wait(), pause_s if pause_s < inf else None)
         self._changed.clear()
 
     async def _ask(self, request: LeaseRequest) -> LeaseResponse | None:
@@ -127,20 +149,35 @@ class Leaser:
                     asking.cancel()
                     await asyncio.wait({asking})
                     # The answer may have come in the same moment.
-                    return None if asking.cancelled() else asking.result()
+                    if not asking.cancelled():
+                        return asking.result()
+                    if request.workers:
+                        self._settled_at = asked_at + request.wait_s + _LATE_S
+                    return None
         finally:
             asking.cancel()
 
     def _outdated(self, request: LeaseRequest) -> bool:
-        """A worker ran dry while the request says that none is: the service would hold long tasks back."""
+        """The service would hold tasks back: a worker ran dry while the request says that none is, or lives longer."""
         fresh = self._request()
-        return fresh is None or (not request.idle_workers and fresh.idle_workers > 0)
+        if fresh is None or (request.workers and not fresh.workers):
+            return True
+        asked = {offer.shape: _lives_s(offer) for offer in request.offers if offer.idle_workers}
+        return any(
+            _lives_s(offer) > asked.get(offer.shape, -inf) + _LONGER_S for offer in fresh.offers if offer.idle_workers
+        )
 
     def _take_in(self, answer: LeaseResponse) -> None:
-        self.demand = answer.demand
         self._run_times.told(answer.run_s)
         self._stock.add(answer.segments)
         if answer.tasks:
+            self._settled_at = 0.0
             self.number = answer.number
+            self._demand.leased(Counter(task.shape or self._lanes[0].shape for task in answer.tasks))
             self._intake.take(answer.tasks)
-            self._handout.pump()
+            for lane in self._lanes:
+                lane.handout.pump()
+
+
+def _lives_s(offer: Offer) -> float:
+    return inf if offer.longest_s is None else offer.longest_s

@@ -1,13 +1,13 @@
-"""What the agent holds: every attempt leased and not yet reported, and the queues of those that wait."""
+"""What the agent holds: every attempt leased and not yet reported, and by shape of worker what waits of them."""
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import TypeAlias
 
-from endpoints.chunking import Candidate, RunTimes, chunk_length, share
-from faas.models import AttemptKey, LeasedTask
+from endpoints.chunking import RunTimes
+from endpoints.waiting import Waiting
+from faas.models import DEFAULT_SHAPE, AttemptKey, LeasedTask
 
 QueueKey: TypeAlias = tuple[str, str, str]
 """Owner, environment, modules: what tasks of one chunk have in common."""
@@ -59,14 +59,13 @@ class Ledger:
     Args:
         run_times: for estimates.
         unknown_s: run time assumed of a function never measured.
+        shapes: of the endpoint's workers, the smallest first: it gets the tasks that name none of them.
     """
 
-    def __init__(self, run_times: RunTimes, *, unknown_s: float) -> None:
+    def __init__(self, run_times: RunTimes, *, unknown_s: float, shapes: Collection[str] = (DEFAULT_SHAPE,)) -> None:
         self._attempts: dict[AttemptKey, Held] = {}
-        self._queues: dict[QueueKey, deque[Held]] = {}
-        self._waiting: Counter[str] = Counter()
-        self._run_times = run_times
-        self._unknown_s = unknown_s
+        self.waiting = {shape: Waiting(run_times, unknown_s=unknown_s) for shape in shapes}
+        self._smallest = next(iter(self.waiting))
 
     def __len__(self) -> int:
         return len(self._attempts)
@@ -85,75 +84,21 @@ class Ledger:
     def __iter__(self) -> Iterator[Held]:
         return iter(list(self._attempts.values()))
 
-    @property
-    def waiting(self) -> int:
-        """Attempts in the queues, ready to run."""
-        return self._waiting.total()
-
-    @property
-    def waiting_s(self) -> float:
-        """Estimated run time of what waits."""
-        return sum(n * self.estimate(function_id) for function_id, n in self._waiting.items())
-
-    def estimate(self, function_id: str) -> float:
-        """Run time to reckon with for one task."""
-        run_s = self._run_times.get(function_id)
-        return self._unknown_s if run_s is None else run_s
-
     def add(self, held: Held) -> None:
         """Take an attempt in."""
         self._attempts[held.task.attempt] = held
 
+    def shape_of(self, held: Held) -> str:
+        """The shape whose workers are to run it."""
+        return held.task.shape if held.task.shape in self.waiting else self._smallest
+
     def enqueue(self, held: Held, key: QueueKey) -> None:
         """Everything the attempt needs is here: let it wait for a worker."""
-        held.key = key
-        queue = self._queues.get(key)
-        if queue is None:
-            queue = self._queues[key] = deque()
-        queue.append(held)
-        self._waiting[held.task.function_id] += 1
-
-    def next_chunk(self, *, idle_workers: int, workers: int, target_s: float, at_most: int) -> list[Held]:
-        """Take the tasks of the next chunk out of the queue whose turn it is; empty if nothing waits."""
-        if not self._queues:
-            return []
-        key = next(iter(self._queues))
-        queue = self._queues.pop(key)
-        length = chunk_length(
-            map(self._candidate, queue),
-            at_most=min(at_most, share(self.waiting, idle_workers, workers)),
-            target_s=target_s,
-        )
-        chunk = [queue.popleft() for _ in range(length)]
-        if queue:
-            self._queues[key] = queue  # back at the end: identities take turns
-        for held in chunk:
-            self._left(held)
-        return chunk
-
-    def _candidate(self, held: Held) -> Candidate:
-        return Candidate(self._run_times.get(held.task.function_id), held.alone, len(held.payload))
-
-    def _left(self, held: Held) -> None:
-        function_id = held.task.function_id
-        self._waiting[function_id] -= 1
-        if not self._waiting[function_id]:
-            del self._waiting[function_id]
+        self.waiting[self.shape_of(held)].enqueue(held, key)
 
     def withdraw(self, wanted: Callable[[Held], bool]) -> list[Held]:
         """Take those attempts out of the queues that fit; they stay held."""
-        withdrawn: list[Held] = []
-        for key, queue in list(self._queues.items()):
-            kept: deque[Held] = deque()
-            for held in queue:
-                (withdrawn if wanted(held) else kept).append(held)
-            if kept:
-                self._queues[key] = kept
-            else:
-                del self._queues[key]
-        for held in withdrawn:
-            self._left(held)
-        return withdrawn
+        return [held for waiting in self.waiting.values() for held in waiting.withdraw(wanted)]
 
     def settled(self, attempts: Iterable[AttemptKey]) -> None:
         """The service knows what became of these: they are no longer held."""

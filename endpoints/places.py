@@ -69,6 +69,11 @@ class Places:
         return self.directory / "state.json"
 
     @property
+    def blocks(self) -> Path:
+        """The names and job ids of the last session's blocks."""
+        return self.directory / "blocks.json"
+
+    @property
     def run(self) -> Path:
         """Shared with the workers: code, journals, large values and results."""
         return self.directory / "run"

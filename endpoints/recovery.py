@@ -1,4 +1,4 @@
-"""What an agent that died left behind: processes, and attempts of which only their journals tell."""
+"""What an agent that died left behind: processes, batch jobs, and attempts of which only their journals tell."""
 
 from __future__ import annotations
 
@@ -6,20 +6,47 @@ import logging
 import shutil
 from pathlib import Path
 
+from endpoints.block_book import name_prefix
+from endpoints.configuration import Configuration
+from endpoints.job_queue import cancel_all
 from endpoints.journal import read_journal
 from endpoints.places import Places
 from endpoints.processes import stop_processes
+from endpoints.profiles import find_profile
 from endpoints.session import SessionState
 from endpoints.spool import Batch, Spool
 from faas.models import Outcome
 
 logger = logging.getLogger(__name__)
 
+_JOBS_GONE_S = 30.0
+
 
 def stop_leftovers(state: SessionState) -> None:
     """End every process of an earlier agent on this host; call when that agent itself is gone."""
     if state.on_this_host and (stopped := stop_processes(state.nonce)):
         logger.info("stopped %d process(es) left by the agent that ran as pid %d", stopped, state.pid)
+
+
+def cancel_leftover_jobs(state: SessionState, places: Places, configuration: Configuration) -> int:
+    """Cancel every batch job of an earlier agent of this endpoint, from whichever host it ran.
+
+    Nothing is taken over: what its workers had started is lost with the agent that could tell of it.
+
+    Returns:
+        How many jobs there were.
+
+    Raises:
+        QueueUnavailable: the scheduler does not say; its jobs end by themselves when their pilots find no agent.
+    """
+    if state.profile not in ("", configuration.profile):
+        configuration = configuration.model_copy(update={"profile": state.profile})
+    queue = find_profile(configuration.profile).queue(configuration)
+    jobs = cancel_all(queue, name_prefix(state.nonce), _JOBS_GONE_S)
+    if jobs:
+        logger.info("cancelled %d batch job(s) left by the agent that ran on %s", len(jobs), state.host)
+    places.blocks.unlink(missing_ok=True)
+    return len(jobs)
 
 
 def spool_lost(places: Places, spool: Spool) -> int:

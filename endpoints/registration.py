@@ -8,7 +8,7 @@ from pathlib import Path
 
 from endpoints.configuration import Configuration
 from endpoints.places import Places, write_atomically
-from endpoints.profiles import builder
+from endpoints.profiles import find_profile
 from faas.credentials import Credentials, read_credentials, write_credentials
 from faas.link import Link
 from faas.models import EndpointCreated, RegisterEndpoint
@@ -21,6 +21,14 @@ profile: {profile}
 
 # Worker processes, each running one task at a time.
 workers: {workers}
+
+# With a batch system's profile (slurm) workers live in blocks, batch jobs that come when there is work and go without.
+# scheduler: {{account: m1234, partition: debug, walltime_s: 1800, nodes_per_block: 1, worker_init: module load analysis}}
+# blocks: {{max_blocks: 4, max_idletime_s: 30, max_node_hours: {{per_day: 10, total: 100}}}}
+# engine: {{address_by_interface: hsn0}}
+
+# Kinds of workers, where tasks need different ones.
+# shapes: {{small: {{cores: 1}}, big: {{cores: 4, gpus: 1, memory_gb: 16}}}}
 
 # Who may run here besides you: anything, or listed functions only.
 # allow:
@@ -52,7 +60,7 @@ def configure(places: Places, *, profile: str | None, workers: int | None, perso
         RequestRefused: the service does not register it.
     """
     if profile is not None:
-        builder(profile)
+        find_profile(profile)
     exists = places.configuration.exists()
     if exists:
         text = places.configuration.read_text()
@@ -61,7 +69,7 @@ def configure(places: Places, *, profile: str | None, workers: int | None, perso
     else:
         text = _TEMPLATE.format(name=places.name, profile=profile or "local", workers=workers or os.cpu_count() or 1)
     configuration = Configuration.parse(text, str(places.configuration))
-    builder(configuration.profile)
+    find_profile(configuration.profile)
     with Link(person.url, person.token, attempts=3) as link:
         register = RegisterEndpoint(
             name=configuration.name, labels=configuration.labels, description=configuration.description

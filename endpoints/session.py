@@ -25,6 +25,17 @@ class SessionState(msgspec.Struct, kw_only=True):
     phase: str = "starting"
     """``starting``, ``running`` (workers may be coming up), ``stopping``."""
     workers: int = 0
+    profile: str = ""
+    """How it gets its blocks: where to look for jobs that it left."""
+    at_rest: bool = False
+    """Whether it is ready without workers: they come when there is work."""
+    left: list[SessionState] = []
+    """Sessions before it whose jobs could not be cancelled yet."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether it can take work, now or as soon as there is some."""
+        return bool(self.workers) or (self.at_rest and self.phase == "running")
 
     @classmethod
     def new(cls, nonce: str = "") -> SessionState:

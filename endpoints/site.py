@@ -7,24 +7,31 @@ import logging
 import time
 from collections.abc import Callable
 
+from endpoints.block_book import BlockBook
 from endpoints.chunking import RunTimes
 from endpoints.configuration import Configuration
-from endpoints.engine import ChunkEngine, EngineFailed
+from endpoints.demand import KnownDemand
+from endpoints.engine import ChunkEngine, EngineFailed, Premises
 from endpoints.functions import FunctionCodes
 from endpoints.handout import Handout
 from endpoints.heart import Heart
 from endpoints.intake import Intake
+from endpoints.lane import Lane
 from endpoints.leasing import Leaser
 from endpoints.ledger import Ledger
 from endpoints.places import Places
 from endpoints.reporter import Reporter
 from endpoints.segments import GrantStock
 from endpoints.service import Service
+from endpoints.spending import Spending
 from endpoints.spool import Spool
 from endpoints.values import Values
 from faas.models import AttemptKey, SessionOpened
 
 logger = logging.getLogger(__name__)
+
+EngineFactory = Callable[[Premises, str], ChunkEngine]
+"""From what a session's engines share, and a shape, an engine that is not started."""
 
 _UNKNOWN_S = 1.0
 _RESTART_PAUSE_S = 1.0
@@ -42,7 +49,7 @@ class Site:
         service: with the session open.
         opened: the session.
         nonce: the session's.
-        engine: not started yet.
+        engine_of: from what engines share and a shape, an engine that is not started yet.
         run_times: kept from session to session.
         workers_changed: called with the number of workers when it changes.
     """
@@ -54,14 +61,24 @@ class Site:
         service: Service,
         opened: SessionOpened,
         nonce: str,
-        engine: ChunkEngine,
+        engine_of: EngineFactory,
         run_times: RunTimes,
         workers_changed: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._configuration = configuration
-        self._engine = engine
+        shapes = configuration.shapes_by_size()
+        self._spending = Spending(configuration.blocks.max_node_hours)
+        premises = Premises(
+            configuration,
+            places.run,
+            nonce,
+            BlockBook(places.blocks, nonce),
+            budget=lambda: self._spending.budget([block for each in self._engines for block in each.blocks()]),
+            changed=lambda: self._heart.news(),
+        )
+        self._engines = [engine_of(premises, shape) for shape in shapes]
         stock = GrantStock()
-        self.ledger = Ledger(run_times, unknown_s=_UNKNOWN_S)
+        self.ledger = Ledger(run_times, unknown_s=_UNKNOWN_S, shapes=shapes)
         self.reporter = Reporter(
             service,
             stock,
@@ -70,16 +87,10 @@ class Site:
             settled=self._settled,
             recalled=lambda attempts: self.handout.recall(attempts),
         )
-        self.handout = Handout(
-            configuration,
-            places.run,
-            nonce,
-            engine,
-            self.ledger,
-            run_times,
-            self.reporter,
-            room=lambda: self._leaser.room(),
-        )
+        self._lanes = [
+            self._lane(configuration, places, nonce, shape, engine, run_times)
+            for shape, engine in zip(shapes, self._engines, strict=True)
+        ]
         self._intake = Intake(
             configuration,
             opened.owner_id,
@@ -91,13 +102,49 @@ class Site:
             troubled=self.handout.pause,
             queued=self._queued,
         )
+        demand = KnownDemand(shapes[0])
         self._leaser = Leaser(
-            service, engine, self.ledger, self.handout, self._intake, stock, run_times, configuration.leasing
+            service, self._lanes, self.ledger, demand, self._intake, stock, run_times, configuration.leasing
         )
         self._heart = Heart(
-            service, engine, self.ledger, self.handout, self._leaser, opened.heartbeat_s, workers_changed
+            service,
+            self._lanes,
+            self.ledger,
+            self._leaser,
+            demand,
+            self._spending,
+            opened.heartbeat_s,
+            workers_changed,
         )
         self._loops: list[asyncio.Task[None]] = []
+
+    def _lane(
+        self,
+        configuration: Configuration,
+        places: Places,
+        nonce: str,
+        shape: str,
+        engine: ChunkEngine,
+        run_times: RunTimes,
+    ) -> Lane:
+        waiting = self.ledger.waiting[shape]
+        handout = Handout(
+            configuration,
+            places.run,
+            nonce,
+            engine,
+            self.ledger,
+            waiting,
+            run_times,
+            self.reporter,
+            room=lambda: self._leaser.room(),
+        )
+        return Lane(shape, engine, waiting, handout, lambda: self._intake.pending[shape], configuration.leasing)
+
+    @property
+    def handout(self) -> Handout:
+        """Any of them, for what needs no worker."""
+        return self._lanes[0].handout
 
     def _settled(self, attempts: list[AttemptKey]) -> None:
         full = len(self.ledger) >= self._configuration.leasing.max_held
@@ -106,7 +153,8 @@ class Site:
             self._leaser.room()
 
     def _queued(self) -> None:
-        self.handout.pump()
+        for lane in self._lanes:
+            lane.handout.pump()
         self._leaser.room()
 
     async def run(self) -> None:
@@ -121,26 +169,27 @@ class Site:
             self._leasing,
             asyncio.ensure_future(self._heart.beat()),
             asyncio.ensure_future(self.reporter.run()),
-            asyncio.ensure_future(self._mind_engine()),
+            *(asyncio.ensure_future(self._mind(lane)) for lane in self._lanes),
         ]
         done, _ = await asyncio.wait(self._loops, return_when=asyncio.FIRST_EXCEPTION)
         for loop in done:
             loop.result()
 
-    async def _mind_engine(self) -> None:
-        """Keep the engine running, whatever happens to it."""
+    async def _mind(self, lane: Lane) -> None:
+        """Keep a lane's engine running, whatever happens to it."""
+        engine = lane.engine
         pause_s = _RESTART_PAUSE_S
         while True:
             began = time.monotonic()
             try:
-                await self._engine.start()
-                await self._heart.look()
+                await engine.start()
+                await self._heart.look(lane)
             except EngineFailed as error:
                 logger.error("%s Starting the engine again.", error)
             except Exception as error:
                 logger.error("the engine cannot be started: %s: %s", type(error).__name__, error)
                 logger.debug("details", exc_info=True)
-            await self._engine.stop()
+            await engine.stop()
             if time.monotonic() - began > _ENGINE_GOOD_S:
                 pause_s = _RESTART_PAUSE_S
             await asyncio.sleep(pause_s)
@@ -157,25 +206,31 @@ class Site:
         if released := self.handout.release_waiting("The endpoint is stopping."):
             logger.info("gave back %d waiting task(s)", released)
         deadline = time.monotonic() + grace_s
-        if self.handout.outstanding and grace_s > 0:
+        if self._outstanding and grace_s > 0:
             logger.info("waiting up to %.0f s for running tasks", grace_s)
-        while self.handout.outstanding and (left_s := deadline - time.monotonic()) > 0:
+        while self._outstanding and (left_s := deadline - time.monotonic()) > 0:
             await asyncio.sleep(min(0.05, left_s))
-        await self.stop_engine()
+        await self.stop_engines()
         try:
             await asyncio.wait_for(self.reporter.delivered(), _DELIVER_S)
         except asyncio.TimeoutError:
             return False
         return True
 
-    async def stop_engine(self) -> None:
-        """Stop the engine; what runs is lost."""
-        self.handout.closed = True
+    @property
+    def _outstanding(self) -> bool:
+        return any(lane.handout.outstanding for lane in self._lanes)
+
+    async def stop_engines(self) -> None:
+        """Stop the engines; what runs is lost."""
+        for lane in self._lanes:
+            lane.handout.closed = True
         self._intake.stop()
-        for loop in self._loops[-1:]:
-            loop.cancel()
-            await asyncio.wait([loop])
-        await self._engine.stop()
+        if minding := self._loops[-len(self._lanes) :]:
+            for loop in minding:
+                loop.cancel()
+            await asyncio.wait(minding)
+        await asyncio.gather(*(engine.stop() for engine in self._engines))
         await asyncio.sleep(0)  # the chunks that failed by this are accounted for in callbacks
 
     async def abandon(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ MAX_WAIT_S = 25.0
 """Polls stay shorter than the 30 s after which proxies cut idle connections."""
 _SEGMENTS_IN_STOCK = 2
 _DEMAND_FRESH_S = 1.0
+_DEMAND_PAUSE_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Dispatch:
         self._minted = minted
         self._demand: dict[str, Demand] = {}
         self._demand_at = float("-inf")
+        self._apportioning = asyncio.Lock()
 
     async def lease(self, principal: Principal, session_id: str, request: LeaseRequest) -> LeaseResponse:
         """Grant work to a session; waits for some to appear.
@@ -126,11 +129,22 @@ class Dispatch:
                 wanted.add(task.argument_object)
         return _Answer(granted, segments, parents, objects.find(transaction, wanted) if wanted else {})
 
-    async def demand(self, endpoint_id: str) -> Demand:
-        """The endpoint's share of the backlog, at most a second old."""
-        if time.monotonic() - self._demand_at > _DEMAND_FRESH_S:
-            self._demand_at = time.monotonic()
-            self._demand = await self._database.read(self._apportion)
+    async def demand(self, endpoint_id: str, *, since: float | None = None) -> Demand:
+        """The endpoint's share of the backlog.
+
+        Args:
+            endpoint_id: the endpoint.
+            since: no older than this (monotonic), for whoever was woken by a change; else at most a second old.
+        """
+        if self._demand_at < (time.monotonic() - _DEMAND_FRESH_S if since is None else since):
+            async with self._apportioning:
+                if since is not None:
+                    # Each submission of many wakes: together they are worth one look.
+                    await asyncio.sleep(self._demand_at + _DEMAND_PAUSE_S - time.monotonic())
+                if self._demand_at < (time.monotonic() - _DEMAND_FRESH_S if since is None else since):
+                    began = time.monotonic()
+                    self._demand = await self._database.read(self._apportion)
+                    self._demand_at = began
         return self._demand.get(endpoint_id, Demand())
 
     def _apportion(self, transaction: Transaction) -> dict[str, Demand]:

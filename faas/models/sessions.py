@@ -178,6 +178,8 @@ class Heartbeat(Model, kw_only=True):
     """Why the endpoint cannot run anything now; empty when well."""
     ports: list[Port] = []
     """Where its engines listen."""
+    known_demand: Small = 0
+    """Tasks of the last demand heard of: an agent without workers is told at once when there come to be some."""
     wait_s: Finite = 0.0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 
 from faas.models import (
     AttemptKey,
@@ -18,7 +19,7 @@ from faas.models import (
 )
 from registry import sessions, spending
 from router.api.routes import Call, Routes
-from router.wakeups import session
+from router.wakeups import WORK, session
 
 log = logging.getLogger(__name__)
 routes = Routes("sessions")
@@ -58,17 +59,22 @@ async def report(call: Call[ReportRequest]) -> ReportResponse:
 
 @routes.add("POST", "/sessions/{session_id}/heartbeat", "endpoint", body=Heartbeat, answer=HeartbeatResponse)
 async def heartbeat(call: Call[Heartbeat]) -> HeartbeatResponse:
-    """A sign of life with the attempts held; answered early when one of them is to be stopped."""
+    """A sign of life with the attempts held; answered early when one is to be stopped, or work comes for no worker."""
     service, session_id, beat = call.service, call.path("session_id"), call.body
     endpoint_id = call.principal.endpoint_id
     recalled = await service.database.write(sessions.heartbeat, endpoint_id, session_id, beat)
     if not recalled:
+        # An agent without workers does not ask for work: it has to be told that there is some.
+        at_rest = not beat.workers and not beat.known_demand
+        topics = [session(session_id), *([WORK] if at_rest else [])]
 
         async def look() -> list[AttemptKey] | None:
-            return await service.database.glance(sessions.recalled, endpoint_id, session_id) or None
+            recalled = await service.database.glance(sessions.recalled, endpoint_id, session_id)
+            waits = at_rest and (await service.dispatch.demand(endpoint_id, since=time.monotonic())).tasks
+            return recalled if recalled or waits else None
 
         wait_s = min(beat.wait_s, _MAX_HEARTBEAT_WAIT_S)
-        recalled = await service.wakeups.until(look, wait_s, session(session_id)) or []
+        recalled = await service.wakeups.until(look, wait_s, *topics) or []
     costs = await service.database.read(spending.spent, [endpoint_id])
     return HeartbeatResponse(
         recalled=recalled, demand=await service.dispatch.demand(endpoint_id), spent=costs[endpoint_id]

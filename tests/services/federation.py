@@ -39,6 +39,7 @@ class Federation:
         self.port = free_port()
         self._environment = dict(environment or {})
         self._endpoints: dict[str, Process] = {}
+        self._variables: dict[str, dict[str, str]] = {}
         self._service: Process | None = None
 
     def __enter__(self) -> Federation:
@@ -79,20 +80,37 @@ class Federation:
         assert self._service is not None
         self._service.kill()
 
-    def add_endpoint(self, name: str, *, workers: int = 2) -> None:
-        """Configure an endpoint and start its agent; returns once workers are ready."""
+    def add_endpoint(
+        self, name: str, *, workers: int = 2, settings: str = "", environment: Mapping[str, str] | None = None
+    ) -> None:
+        """Configure an endpoint and start its agent; returns once it can take work.
+
+        Args:
+            name: of the endpoint.
+            workers: on each node.
+            settings: further lines of its configuration, its profile among them.
+            environment: variables of its agent.
+        """
         self.faas("endpoint", "configure", name, "--workers", str(workers))
+        if settings:
+            self.reconfigure(name, settings, workers=workers)
+        self._variables[name] = dict(environment or {})
         self.start_endpoint(name)
+
+    def reconfigure(self, name: str, settings: str, *, workers: int = 2) -> None:
+        """Write an endpoint's configuration anew; its agent reads it at its next start."""
+        path = self.directory / "endpoints" / name / "config.yaml"
+        path.write_text(f"name: {name}\nworkers: {workers}\n{settings}")
 
     def start_endpoint(self, name: str) -> None:
         """Start an endpoint's agent, or start it again."""
         agent = Process(
             [*COMMAND, "endpoint", "start", name],
             self.directory / f"{name}.log",
-            environment={"FAAS_HOME": str(self.directory)},
+            environment={**self._variables.get(name, {}), "FAAS_HOME": str(self.directory)},
         )
         self._endpoints[name] = agent
-        agent.wait_until(lambda: self.state(name).pid == agent.pid and self.state(name).workers > 0)
+        agent.wait_until(lambda: self.state(name).pid == agent.pid and self.state(name).ready)
 
     def stop_endpoint(self, name: str) -> None:
         """Stop an agent as its owner would, and see that nothing of it is left."""
@@ -112,14 +130,14 @@ class Federation:
         """What an endpoint's agent wrote of itself."""
         return SessionState.load(self._state(name)) or SessionState.new()
 
-    def faas(self, *arguments: str) -> str:
+    def faas(self, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
         """Run the command; it must succeed."""
         ended = subprocess.run(
             [*COMMAND, *arguments],
             capture_output=True,
             text=True,
             check=False,
-            env={**os.environ, "FAAS_HOME": str(self.directory)},
+            env={**os.environ, **(environment or {}), "FAAS_HOME": str(self.directory)},
         )
         assert ended.returncode == 0, ended.stderr
         return ended.stdout

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from math import inf
 from pathlib import Path
 
 import msgspec
@@ -13,6 +14,8 @@ import msgspec
 from endpoints.chunk import Chunk, ChunkReport, ChunkTask, TaskReport
 from endpoints.engine import EngineFailed
 from endpoints.journal import Journal
+from endpoints.pilots import Backlog
+from faas.models import Block
 
 Body = Callable[[Chunk, ChunkTask], TaskReport]
 
@@ -40,6 +43,14 @@ class FakeEngine:
 
     def __init__(self, body: Body = echo, workers: int = 2) -> None:
         self.workers = 0
+        self.leaving = 0
+        self.problem = ""
+        self.restless = False
+        self.ports: list[int] = []
+        self.fresh_s = inf
+        self.longest: float | None = None
+        self.backlogs: list[Backlog] = []
+        self.live_blocks: list[Block] = []
         self.body = body
         self.chunks: list[Chunk] = []
         self.open = threading.Event()
@@ -55,10 +66,26 @@ class FakeEngine:
         self.starts += 1
         self.broken = ""
 
-    async def look(self) -> None:
+    async def look(self, backlog: Backlog) -> None:
+        self.backlogs.append(backlog)
         if self.broken:
             raise EngineFailed(self.broken)
         self.workers = self._workers
+
+    def set_workers(self, workers: int) -> None:
+        """From the next look on there are so many."""
+        self._workers = workers
+
+    def longest_s(self) -> float | None:
+        return self.longest
+
+    def blocks(self) -> list[Block]:
+        return self.live_blocks
+
+    def forget(self, block_ids: set[str]) -> list[Block]:
+        over = [block for block in self.live_blocks if block.ended_at is not None and block.block_id in block_ids]
+        self.live_blocks = [block for block in self.live_blocks if block not in over]
+        return over
 
     def submit(self, payload: bytes) -> Future[bytes]:
         chunk = msgspec.msgpack.decode(payload, type=Chunk)

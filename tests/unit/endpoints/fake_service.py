@@ -15,6 +15,7 @@ from faas import codec
 from faas.link import AsyncLink
 from faas.models import (
     AttemptKey,
+    Demand,
     FunctionCode,
     Grant,
     Heartbeat,
@@ -71,6 +72,7 @@ class FakeService:
         self.requests: list[tuple[str, str]] = []
         self.run_s: dict[str, float] = {}
         self.heartbeat_s = 1.0
+        self.demand = Demand()
         self.per_worker = 1000
         self._sequence = 0
         self._changed = asyncio.Event()
@@ -94,6 +96,14 @@ class FakeService:
                 **fields,
             )
         )
+        return attempt
+
+    def grant_unheard(self, number: int) -> AttemptKey:
+        """Grant a task to a lease request whose sender does not listen any more."""
+        (session_id,) = self.sessions.values()
+        attempt = self.add(function_code("def f():\n    return 1\n", "f"))
+        self.answers[session_id, number] = LeaseResponse(number=number, tasks=[self.queue.pop()])
+        self.notify()
         return attempt
 
     def notify(self) -> None:
@@ -263,7 +273,7 @@ class FakeService:
             if session_id in self.gone:
                 raise PermissionError("The session is over.")
             if recalled or left_s <= 0:
-                return HeartbeatResponse(recalled=recalled)
+                return HeartbeatResponse(recalled=recalled, demand=self.demand)
             try:
                 await asyncio.wait_for(self._changed.wait(), left_s)
             except asyncio.TimeoutError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -24,15 +24,17 @@ def places_in(directory: Path) -> Places:
     return Places(directory / "endpoints" / "lab")
 
 
-def make_agent(service: FakeService, engine: FakeEngine, directory: Path, settings: str = "") -> Agent:
-    """An agent that is not running yet."""
+def make_agent(
+    service: FakeService, engine: FakeEngine | Mapping[str, FakeEngine], directory: Path, settings: str = ""
+) -> Agent:
+    """An agent that is not running yet; with several shapes of worker, an engine for each."""
     text = f"name: lab\nworkers: 2\nstop_grace_s: 0\n{QUICK}{settings}"
     return Agent(
         Configuration.parse(text, "config.yaml"),
         CREDENTIALS,
         places_in(directory),
         link=service.link(),
-        engine_factory=lambda configuration, run_directory, nonce: engine,
+        engine_factory=lambda premises, shape: engine if isinstance(engine, FakeEngine) else engine[shape],
     )
 
 

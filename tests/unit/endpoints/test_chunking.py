@@ -79,11 +79,11 @@ def test_identities_never_share_a_chunk_and_each_is_served_in_order(tasks: list[
         ledger.add(each)
         ledger.enqueue(each, (owner, "default", ""))
     seen: dict[str, list[int]] = {}
-    while chunk := ledger.next_chunk(idle_workers=2, workers=2, target_s=0.05, at_most=at_most):
+    while chunk := ledger.waiting["default"].next_chunk(idle_workers=2, workers=2, target_s=0.05, at_most=at_most):
         assert len({each.task.owner_id for each in chunk}) == 1
         assert len(chunk) <= at_most
         seen.setdefault(chunk[0].task.owner_id, []).extend(each.task.attempt.sequence for each in chunk)
-    assert ledger.waiting == 0
+    assert len(ledger.waiting["default"]) == 0
     for owner, order in seen.items():
         assert order == [sequence for sequence, (whose, _) in enumerate(tasks) if whose == owner]
     assert sum(map(len, seen.values())) == len(tasks)
@@ -95,7 +95,8 @@ def test_identities_take_turns() -> None:
     for sequence, owner in enumerate(["a", "a", "a", "b"]):
         ledger.enqueue(held(sequence, owner, "f"), (owner, "default", ""))
     owners = [
-        ledger.next_chunk(idle_workers=1, workers=1, target_s=0.05, at_most=64)[0].task.owner_id for _ in range(4)
+        ledger.waiting["default"].next_chunk(idle_workers=1, workers=1, target_s=0.05, at_most=64)[0].task.owner_id
+        for _ in range(4)
     ]
     assert owners == ["a", "b", "a", "a"]
 
@@ -106,8 +107,8 @@ def test_withdrawn_tasks_do_not_count_as_waiting() -> None:
         ledger.enqueue(held(sequence, "a", "f"), ("a", "default", ""))
     withdrawn = ledger.withdraw(lambda each: each.task.attempt.sequence < 3)
     assert len(withdrawn) == 3
-    assert ledger.waiting == 1
-    assert ledger.waiting_s == 2.0
+    assert len(ledger.waiting["default"]) == 1
+    assert ledger.waiting["default"].seconds == 2.0
 
 
 def test_run_times_rise_at_once_and_fall_slowly() -> None:

@@ -10,7 +10,7 @@ import pytest
 from endpoints.configuration import Configuration, load_credentials
 from endpoints.places import Places, home_directory
 from endpoints.policy import refusal
-from endpoints.profiles import PROFILES, builder
+from endpoints.profiles import find_profile
 from endpoints.registration import _TEMPLATE, _set
 from faas.errors import ConfigurationError
 from faas.models import AttemptKey, LeasedTask
@@ -81,9 +81,10 @@ def test_changing_a_setting_leaves_the_rest_of_the_file_alone() -> None:
 
 
 def test_an_unknown_profile_is_answered_with_those_there_are() -> None:
-    assert "local" in PROFILES
     with pytest.raises(ConfigurationError, match="local"):
-        builder("cray")
+        find_profile("cray")
+    assert find_profile("local").on_this_host
+    assert not find_profile("slurm").on_this_host
 
 
 def test_a_missing_configuration_says_how_to_make_one(tmp_path: Path) -> None:
@@ -132,3 +133,56 @@ def test_others_run_what_is_allowed_and_nothing_else() -> None:
     assert refusal(configuration, "id of ada", leased("grace")) == ""
     assert refusal(configuration, "id of ada", leased("edsger", "f9")) == ""
     assert "f2" in refusal(configuration, "id of ada", leased("grace", "f2"))
+
+
+def test_an_endpoint_that_names_no_shape_has_one_with_all_workers() -> None:
+    configuration = parse("name: lab\nworkers: 3")
+    assert list(configuration.shapes) == ["default"]
+    assert configuration.workers_per_node("default") == 3
+
+
+def test_shapes_share_the_cores_of_a_node_unless_they_say_how_many_workers() -> None:
+    configuration = parse(
+        "name: lab\nworkers: 8\nshapes:\n  small: {cores: 0.5}\n  big: {cores: 3, gpus: 1, memory_gb: 16}\n"
+        "  huge: {cores: 64}\n  three: {workers: 3}\n"
+    )
+    assert {name: configuration.workers_per_node(name) for name in configuration.shapes} == {
+        "small": 8,
+        "big": 2,
+        "huge": 1,
+        "three": 3,
+    }
+
+
+def test_a_local_endpoint_is_warm_and_one_at_a_batch_system_starts_empty() -> None:
+    local, batch = parse("name: lab").blocks, parse("name: lab\nprofile: slurm").blocks
+    assert (local.min_blocks, local.max_blocks) == (1, 1)
+    assert (batch.min_blocks, batch.max_blocks) == (0, 1)
+    assert parse("name: lab\nblocks: {min_blocks: 0}").blocks.min_blocks == 0
+
+
+def test_what_the_scheduler_is_told_reads_naturally() -> None:
+    scheduler = parse(
+        "name: lab\nprofile: slurm\nscheduler: {account: 1234, options: ['#SBATCH -C knl', '#SBATCH -L cfs']}"
+    ).scheduler
+    assert scheduler.account == "1234"
+    assert scheduler.options == "#SBATCH -C knl\n#SBATCH -L cfs"
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("shapes: {a b: {}}", "'a b' cannot name a shape"),
+        ("shapes: {big: {core: 4}}", "unknown key 'shapes.big.core'"),
+        ("shapes: {big: {cores: 0}}", "shapes.big.cores: "),
+        ("scheduler: {walltime_s: 1}", "scheduler.walltime_s: "),
+        ("scheduler: {queu: x}", "unknown key 'scheduler.queu'"),
+        ("blocks: {min_blocks: 3, max_blocks: 2}", "min_blocks (3) must not be above max_blocks (2)"),
+        ("blocks: {max_node_hours: {per_week: 3}}", "unknown key 'blocks.max_node_hours.per_week'"),
+        ("blocks: many", "blocks: "),
+    ],
+)
+def test_wrong_allocations_are_complained_about_by_name(text: str, complaint: str) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        parse(f"name: lab\n{text}")
+    assert complaint in str(raised.value)

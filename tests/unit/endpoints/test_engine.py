@@ -13,20 +13,27 @@ import msgspec
 import psutil
 import pytest
 
+from endpoints.block_book import BlockBook
 from endpoints.chunk import ChunkReport
 from endpoints.configuration import Configuration
-from endpoints.engine import Engine, EngineFailed, is_loss
+from endpoints.engine import Engine, EngineFailed, Premises, is_loss
+from endpoints.pilots import Backlog
 from endpoints.processes import find_processes
 from tests.unit.endpoints.chunks import ChunkMaker
 
 pytestmark = pytest.mark.anyio
 
 
+def make_engine(configuration: Configuration, directory: Path, nonce: str) -> Engine:
+    book = BlockBook(directory / "blocks.json", nonce)
+    return Engine(Premises(configuration, directory, nonce, book), "default")
+
+
 @asynccontextmanager
 async def started(directory: Path, settings: str = "") -> AsyncIterator[tuple[Engine, str]]:
     nonce = uuid.uuid4().hex
     configuration = Configuration.parse(f"name: lab\nworkers: 2\n{settings}", "config.yaml")
-    engine = Engine(configuration, directory, nonce)
+    engine = make_engine(configuration, directory, nonce)
     try:
         await engine.start()
         await looked(engine, lambda: engine.workers == 2)
@@ -41,7 +48,7 @@ async def looked(engine: Engine, condition: Callable[[], bool]) -> None:
 
     async def look() -> None:
         while not condition():
-            await engine.look()
+            await engine.look(Backlog())
             await asyncio.sleep(0.05)
 
     await asyncio.wait_for(look(), 120)
@@ -109,7 +116,7 @@ async def test_it_heals_and_leaves_nothing_behind(tmp_path: Path) -> None:
 
 async def test_a_start_that_is_interrupted_leaves_nothing_behind(tmp_path: Path) -> None:
     nonce = uuid.uuid4().hex
-    engine = Engine(Configuration.parse("name: lab\nworkers: 1", "config.yaml"), tmp_path, nonce)
+    engine = make_engine(Configuration.parse("name: lab\nworkers: 1", "config.yaml"), tmp_path, nonce)
     starting = asyncio.ensure_future(engine.start())
     while not find_processes(nonce):
         await asyncio.sleep(0.05)

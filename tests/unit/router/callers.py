@@ -213,10 +213,24 @@ class Agent:
         assert (await self.report(outcome)).dropped == 0
         return location
 
-    async def beat(self, *held: AttemptKey, wait_s: float = 0, lease_number: int | None = None) -> HeartbeatResponse:
+    async def beat(
+        self,
+        *held: AttemptKey,
+        wait_s: float = 0,
+        lease_number: int | None = None,
+        workers: int = 4,
+        known_demand: int = 0,
+    ) -> HeartbeatResponse:
         """Give a sign of life with what is held."""
         number = self.number if lease_number is None else lease_number
-        request = Heartbeat(lease_number=number, held=list(held), workers=4, idle_workers=4, wait_s=wait_s)
+        request = Heartbeat(
+            lease_number=number,
+            held=list(held),
+            workers=workers,
+            idle_workers=workers,
+            known_demand=known_demand,
+            wait_s=wait_s,
+        )
         return await self.caller.ask(
             "POST", f"/v1/sessions/{self.session_id}/heartbeat", request, answer=HeartbeatResponse
         )

@@ -57,6 +57,20 @@ async def test_a_poll_for_results_wakes_on_a_report(
     assert (await ada.results(group_id, after=answer.cursor)).results == []
 
 
+async def test_an_agent_without_workers_is_told_of_work_at_once_and_of_known_work_in_time(
+    service: Federation, ada: Caller, agent: Agent, no_rechecks: None
+) -> None:
+    beat = asyncio.create_task(agent.beat(workers=0, wait_s=25))
+    await asleep(service.service.wakeups, "work")
+    await submit(ada, await ada.register(), 3)
+    assert (await asyncio.wait_for(beat, PATIENCE_S)).demand.tasks == 3
+    # It knows by now, and waits for its blocks: to answer at once would have it ask again at once.
+    known = asyncio.create_task(agent.beat(workers=0, known_demand=3, wait_s=25))
+    await asleep(service.service.wakeups, f"session {agent.session_id}")
+    assert not known.done()
+    known.cancel()
+
+
 async def test_a_poll_for_one_task_wakes_on_its_end(
     service: Federation, ada: Caller, agent: Agent, no_rechecks: None
 ) -> None:

@@ -1,0 +1,96 @@
+"""What an owner decides about batch allocations: worker shapes, the scheduler's words, and how many blocks."""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import Any
+
+from pydantic import Field, field_validator, model_validator
+
+from endpoints.section import Section, Text
+
+
+class WorkerShape(Section):
+    """What each worker of a shape has to itself."""
+
+    cores: float = Field(default=1.0, gt=0, le=4096)
+    gpus: int = Field(default=0, ge=0, le=64)
+    memory_gb: float | None = Field(default=None, gt=0, le=65_536)
+    """None where memory is not shared out."""
+    workers: int | None = Field(default=None, ge=1, le=4096)
+    """Workers on each node; None for as many as the endpoint's ``workers`` cores make."""
+
+
+class Scheduler(Section):
+    """What a batch scheduler is told of each block."""
+
+    account: Text = ""
+    partition: Text = ""
+    """Partition or queue."""
+    qos: Text = ""
+    constraint: Text = ""
+    walltime_s: int = Field(default=1800, ge=60, le=30 * 86_400)
+    nodes_per_block: int = Field(default=1, ge=1, le=10_000)
+    exclusive: bool = False
+    """Ask for whole nodes."""
+    options: str = ""
+    """Further lines for the top of the batch script, as the scheduler reads them: ``#SBATCH -C haswell``."""
+    worker_init: str = ""
+    """Shell lines run on each node before the workers start."""
+    command_timeout_s: int = Field(default=20, ge=1, le=600)
+    """How long ``sbatch`` and its like may take."""
+    status_period_s: float = Field(default=2.0, ge=0.2, le=600)
+    """How often the scheduler is asked about the jobs that live."""
+
+    @field_validator("options", "worker_init", mode="before")
+    @classmethod
+    def _lines(cls, value: Any) -> Any:
+        """A list of lines reads as well as a block of text."""
+        return "\n".join(map(str, value)) if isinstance(value, list) else value
+
+
+class NodeHours(Section):
+    """What may be spent; None for no limit."""
+
+    per_day: float | None = Field(default=None, ge=0)
+    """In any one UTC day."""
+    total: float | None = Field(default=None, ge=0)
+    """Ever, by this endpoint."""
+
+
+class Blocks(Section):
+    """How many blocks there are, of each shape, and when they end."""
+
+    min_blocks: int = Field(default=0, ge=0, le=1000)
+    max_blocks: int = Field(default=1, ge=1, le=1000)
+    max_idletime_s: float = Field(default=30.0, ge=0, le=86_400)
+    """A block without work for this long is given back."""
+    drain_s: float = Field(default=60.0, ge=0, le=86_400)
+    """A block takes no new work for this long before its walltime ends; at most half of the walltime."""
+    horizon_s: float = Field(default=30.0, gt=0, le=86_400)
+    """Blocks are added until the backlog would be done in about this time."""
+    startup_s: float = Field(default=300.0, ge=1, le=86_400)
+    """A job whose workers have not registered for this long is given up as failed."""
+    max_failed_blocks: int = Field(default=3, ge=1, le=1000)
+    """After so many failures in a row the endpoint reports itself broken, and tries again ever more rarely."""
+    probe_s: float = Field(default=5.0, gt=0, le=3600)
+    """A broken endpoint tries again after this long, and then each time after twice as long…"""
+    probe_max_s: float = Field(default=300.0, gt=0, le=86_400)
+    """…up to this."""
+    max_node_hours: NodeHours = NodeHours()
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Blocks:
+        if self.min_blocks > self.max_blocks:
+            raise ValueError(f"min_blocks ({self.min_blocks}) must not be above max_blocks ({self.max_blocks})")
+        return self
+
+
+def whole_minutes(walltime_s: float) -> int:
+    """A walltime as schedulers count it.
+
+    Example:
+        >>> whole_minutes(60), whole_minutes(61)
+        (1, 2)
+    """
+    return ceil(walltime_s / 60)
