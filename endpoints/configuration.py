@@ -3,45 +3,27 @@
 from __future__ import annotations
 
 import os
-import sys
-from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from endpoints.environments import Environment
 from endpoints.places import Places
+from endpoints.section import Section
 from faas.credentials import Credentials, read_credentials
 from faas.errors import ConfigurationError
 from faas.models import AllowedFunctions, RunPolicy
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Allowed(_Section):
+class Allowed(Section):
     """What one identity may run here."""
 
     functions: list[str] | None = None
     """Function ids; None for any function."""
 
 
-class Environment(_Section):
-    """A named interpreter that functions run in."""
-
-    python: str = ""
-    """The interpreter; empty for the one that runs the agent."""
-    variables: dict[str, str] = {}
-    """Environment variables set for the functions."""
-
-    @field_validator("variables", mode="before")
-    @classmethod
-    def _texts(cls, value: Any) -> Any:
-        return {k: str(v) for k, v in value.items()} if isinstance(value, dict) else value
-
-
-class Leasing(_Section):
+class Leasing(Section):
     """How much work the agent asks for, and in what portions workers get it."""
 
     chunk_s: float = Field(default=0.05, gt=0, le=60)
@@ -54,7 +36,7 @@ class Leasing(_Section):
     """Tasks held at most."""
 
 
-class Spool(_Section):
+class Spool(Section):
     """How results wait for the service."""
 
     segment_bytes: int = Field(default=8 * 1024 * 1024, ge=64 * 1024, le=256 * 1024 * 1024)
@@ -63,14 +45,23 @@ class Spool(_Section):
     """Outcomes in one report, at most."""
 
 
-class Retry(_Section):
+class Output(Section):
+    """Files with what tasks print: ``output/`` in the endpoint's directory."""
+
+    task_bytes: int = Field(default=64 * 1024 * 1024, ge=0, le=1024**4)
+    """The most kept of a task's stdout, and of its stderr; 0 keeps no files."""
+    days: float = Field(default=7, ge=0, le=36_500)
+    """How long they are kept."""
+
+
+class Retry(Section):
     """How patiently the agent asks again when the service is away."""
 
     first_s: float = Field(default=0.2, gt=0, le=60)
     longest_s: float = Field(default=5.0, gt=0, le=600)
 
 
-class Configuration(_Section):
+class Configuration(Section):
     r"""An endpoint's ``config.yaml``.
 
     Example:
@@ -95,6 +86,7 @@ class Configuration(_Section):
     """How long running tasks may go on after the agent was told to stop."""
     leasing: Leasing = Leasing()
     spool: Spool = Spool()
+    output: Output = Output()
     retry: Retry = Retry()
 
     @field_validator("allow", mode="before")
@@ -162,11 +154,6 @@ class Configuration(_Section):
         return RunPolicy(
             identities={name: AllowedFunctions(functions=rule.functions) for name, rule in self.allow.items()}
         )
-
-    def interpreter(self, environment: str = "default") -> list[str]:
-        """The command that starts an environment's Python; empty for the agent's own."""
-        python = self.environments[environment].python
-        return [str(Path(python).expanduser())] if python and python != sys.executable else []
 
 
 def _complaint(error: Any) -> str:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 
 from endpoints.engine import ChunkEngine
+from endpoints.environments import Environments
 from endpoints.handout import Handout
 from endpoints.leasing import Leaser
 from endpoints.ledger import Ledger
@@ -27,6 +28,7 @@ class Heart:
         engine: watched for workers.
         ledger: the inventory.
         handout: knows what started, and stops what is recalled.
+        environments: to tell of.
         leaser: knows the last lease answer.
         heartbeat_s: the rhythm the service expects.
         workers_changed: called with the number of workers when it changes.
@@ -38,6 +40,7 @@ class Heart:
         engine: ChunkEngine,
         ledger: Ledger,
         handout: Handout,
+        environments: Environments,
         leaser: Leaser,
         heartbeat_s: float,
         workers_changed: Callable[[int], None],
@@ -46,12 +49,13 @@ class Heart:
         self._engine = engine
         self._ledger = ledger
         self._handout = handout
+        self._environments = environments
         self._leaser = leaser
         self._heartbeat_s = heartbeat_s
         self._workers_changed = workers_changed
         self._news = asyncio.Event()
         self._started: dict[str, float] = {}
-        self._environments_told = False
+        self._environments_told: dict[str, dict[str, str]] = {}
 
     async def beat(self) -> None:
         """Send heartbeats, for ever: a long poll each, cut short when there is news to tell.
@@ -75,17 +79,18 @@ class Heart:
                 news.cancel()
             for attempt in told:
                 self._started.pop(attempt, None)
-            self._environments_told = self._environments_told or bool(beat.environments)
+            self._environments_told = beat.environments or self._environments_told
             self._handout.recall(answer.recalled)
 
     def _inventory(self, started: dict[str, float]) -> Heartbeat:
+        environments = self._environments.told()
         return Heartbeat(
             lease_number=self._leaser.number,
             held=self._ledger.keys(),
             started=started,
             workers=self._engine.workers,
             idle_workers=self._handout.idle_workers,
-            environments={} if self._environments_told else self._handout.environments,
+            environments={} if environments == self._environments_told else environments,
             # News is told without waiting for the answer to it; the next beat waits.
             wait_s=0.0 if started else self._heartbeat_s,
         )
@@ -104,6 +109,8 @@ class Heart:
                 self._workers_changed(workers)
                 self._handout.pump()
                 self._leaser.room()
+                self._news.set()
+            if self._environments.told() != self._environments_told:
                 self._news.set()
             if self._handout.outstanding and (news := self._handout.mark_started()):
                 self._started.update(news)

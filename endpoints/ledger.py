@@ -6,6 +6,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeAlias
 
+from endpoints import environments
 from endpoints.chunking import Candidate, RunTimes, chunk_length, share
 from faas.models import AttemptKey, LeasedTask
 
@@ -46,6 +47,11 @@ class Held:
         """The attempt is over: let go of what it shared."""
         while self.let_go:
             self.let_go.pop()()
+
+    @property
+    def environment(self) -> str:
+        """The name of the environment it runs in."""
+        return self.task.environment or environments.DEFAULT
 
     @property
     def alone(self) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from endpoints.chunking import RunTimes
 from endpoints.configuration import Configuration
 from endpoints.engine import ChunkEngine, EngineFailed
+from endpoints.environments import Environments
 from endpoints.functions import FunctionCodes
 from endpoints.handout import Handout
 from endpoints.heart import Heart
@@ -61,6 +62,7 @@ class Site:
         self._configuration = configuration
         self._engine = engine
         stock = GrantStock()
+        environments = Environments(configuration.environments)
         self.ledger = Ledger(run_times, unknown_s=_UNKNOWN_S)
         self.reporter = Reporter(
             service,
@@ -72,7 +74,9 @@ class Site:
         )
         self.handout = Handout(
             configuration,
+            environments,
             places.run,
+            places.output,
             nonce,
             engine,
             self.ledger,
@@ -82,6 +86,7 @@ class Site:
         )
         self._intake = Intake(
             configuration,
+            environments,
             opened.owner_id,
             self.ledger,
             FunctionCodes(places.run / "code", service),
@@ -95,7 +100,14 @@ class Site:
             service, engine, self.ledger, self.handout, self._intake, stock, run_times, configuration.leasing
         )
         self._heart = Heart(
-            service, engine, self.ledger, self.handout, self._leaser, opened.heartbeat_s, workers_changed
+            service,
+            engine,
+            self.ledger,
+            self.handout,
+            environments,
+            self._leaser,
+            opened.heartbeat_s,
+            workers_changed,
         )
         self._loops: list[asyncio.Task[None]] = []
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from .common import AttemptKey, FailureKind, Finite, Location, Model, Small
+from .common import AttemptKey, FailureKind, Finite, Location, Model, Small, Whole
 from .endpoints import Block, Port, RunPolicy, Shape, Spent
 from .results import Grant
 
@@ -139,6 +139,13 @@ class Outcome(Model, kw_only=True):
     python_version: str = ""
     stdout: str = ""
     stderr: str = ""
+    node: str = ""
+    """The node as its scheduler calls it."""
+    job_id: str = ""
+    block_id: str = ""
+    environment: str = ""
+    peak_memory_bytes: Whole | None = None
+    """Of tasks that take long enough to be measured."""
 
 
 class ReportRequest(Model, kw_only=True):

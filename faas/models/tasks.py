@@ -97,6 +97,14 @@ class Attempt(Model, kw_only=True):
     stdout: str = ""
     """The last few kilobytes."""
     stderr: str = ""
+    node: str = ""
+    """The node as its scheduler calls it."""
+    job_id: str = ""
+    """The batch job the worker ran in; empty outside of one."""
+    block_id: str = ""
+    environment: str = ""
+    peak_memory_bytes: int | None = None
+    """The most memory the task had, where it took more than a few hundredths of a second."""
 
 
 class Task(Model, kw_only=True):
