@@ -12,7 +12,7 @@ from endpoints.handout import Handout
 from endpoints.leasing import Leaser
 from endpoints.ledger import Ledger
 from endpoints.service import Service
-from faas.models import Heartbeat
+from faas.models import Heartbeat, LogRequest
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +32,7 @@ class Heart:
         leaser: knows the last lease answer.
         heartbeat_s: the rhythm the service expects.
         workers_changed: called with the number of workers when it changes.
+        logs_wanted: called with the output that people want to see.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Heart:
         leaser: Leaser,
         heartbeat_s: float,
         workers_changed: Callable[[int], None],
+        logs_wanted: Callable[[list[LogRequest]], None],
     ) -> None:
         self._service = service
         self._engine = engine
@@ -53,6 +55,7 @@ class Heart:
         self._leaser = leaser
         self._heartbeat_s = heartbeat_s
         self._workers_changed = workers_changed
+        self._logs_wanted = logs_wanted
         self._news = asyncio.Event()
         self._started: dict[str, float] = {}
         self._environments_told: dict[str, dict[str, str]] = {}
@@ -81,6 +84,7 @@ class Heart:
                 self._started.pop(attempt, None)
             self._environments_told = beat.environments or self._environments_told
             self._handout.recall(answer.recalled)
+            self._logs_wanted(answer.logs_wanted)
 
     def _inventory(self, started: dict[str, float]) -> Heartbeat:
         environments = self._environments.told()

@@ -345,6 +345,26 @@ class ReferenceUnpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
+def byte_code_mark() -> bytes:
+    """What follows a pickle (and is ignored by unpickling) that holds byte code: the Python that runs it."""
+    return b"\npython %d.%d" % sys.version_info[:2]
+
+
+def check_byte_code(body: bytes) -> None:
+    """Refuse byte code of another Python: run all the same, it would crash the process.
+
+    Raises:
+        Unloadable: the message names both versions.
+    """
+    start = body.rfind(b"\npython ", len(body) - 20) if b"_create_code" in body else -1
+    if start >= 0 and body[start:] != byte_code_mark():
+        raise Unloadable(
+            "they hold functions or classes by value, as byte code that only Python %s runs, and this is Python %s."
+            " Put them into a module that is registered with modules=[...], or use the same minor version"
+            % (body[start + 8 :].decode(errors="replace"), python_version())
+        )
+
+
 def load_dill(main: types.ModuleType) -> Any:
     """The dill module, told what ``__main__`` is: a function's own namespace, not this program."""
     import dill
@@ -358,6 +378,7 @@ def unpack(packed: bytes, resolve: Function, main: types.ModuleType) -> Any:
     form, body = packed[:3], packed[3:]
     if form == b"pk\n":
         if b"dill" in body:
+            check_byte_code(body)
             dill = load_dill(main)
 
             class DillUnpickler(dill.Unpickler):  # type: ignore[name-defined]
@@ -391,7 +412,8 @@ def pack(value: Any, as_json: bool, main: types.ModuleType) -> bytes:
     except Exception:
         packed = b""
     try:
-        return b"pk\n" + load_dill(main).dumps(value, protocol=5)  # type: ignore[no-any-return]
+        by_value: bytes = load_dill(main).dumps(value, protocol=5)
+        return b"pk\n" + by_value + (byte_code_mark() if b"_create_code" in by_value else b"")
     except ImportError:
         if packed:
             return b"pk\n" + packed

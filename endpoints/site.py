@@ -17,6 +17,7 @@ from endpoints.heart import Heart
 from endpoints.intake import Intake
 from endpoints.leasing import Leaser
 from endpoints.ledger import Ledger
+from endpoints.output_archive import OutputArchive
 from endpoints.places import Places
 from endpoints.reporter import Reporter
 from endpoints.segments import GrantStock
@@ -108,7 +109,9 @@ class Site:
             self._leaser,
             opened.heartbeat_s,
             workers_changed,
+            logs_wanted=lambda requests: self._archive.deliver(requests),
         )
+        self._archive = OutputArchive(places.output, places.run / "values", service, configuration.output)
         self._loops: list[asyncio.Task[None]] = []
 
     def _settled(self, attempts: list[AttemptKey]) -> None:
@@ -133,6 +136,7 @@ class Site:
             self._leasing,
             asyncio.ensure_future(self._heart.beat()),
             asyncio.ensure_future(self.reporter.run()),
+            asyncio.ensure_future(self._archive.run()),
             asyncio.ensure_future(self._mind_engine()),
         ]
         done, _ = await asyncio.wait(self._loops, return_when=asyncio.FIRST_EXCEPTION)
@@ -192,6 +196,7 @@ class Site:
 
     async def abandon(self) -> None:
         """End every loop; what was not reported stays in the spool."""
+        self._archive.stop()
         for loop in self._loops:
             loop.cancel()
         if self._loops:

@@ -188,9 +188,31 @@ class Heartbeat(Model, kw_only=True):
     wait_s: Finite = 0.0
 
 
+class LogRequest(Model, kw_only=True):
+    """Somebody wants to see all that an attempt printed."""
+
+    request_id: str
+    attempt: AttemptKey
+    task_id: str
+    stream: Literal["stdout", "stderr"]
+    grant: Grant
+    """To store the file."""
+
+
+class LogFound(Model, kw_only=True):
+    """What an agent did about a request for output."""
+
+    request_id: str
+    size_bytes: Whole | None = None
+    """As stored; None if there is no such file."""
+
+
 class HeartbeatResponse(Model, kw_only=True):
-    """Attempts to stop and drop: their task has ended."""
+    """What the agent is to do."""
 
     recalled: list[AttemptKey] = []
+    """Attempts to stop and drop: their task has ended."""
+    logs_wanted: list[LogRequest] = []
+    """Output to store; asked once."""
     demand: Demand = msgspec.field(default_factory=Demand)
     spent: Spent = msgspec.field(default_factory=Spent)

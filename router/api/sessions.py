@@ -16,7 +16,9 @@ from faas.models import (
     ReportResponse,
     SessionOpened,
 )
-from registry import sessions, spending
+from registry import logs, sessions, spending
+from registry.database import Transaction
+from router.api.logs import take_requests
 from router.api.routes import Call, Routes
 from router.wakeups import session
 
@@ -62,17 +64,27 @@ async def heartbeat(call: Call[Heartbeat]) -> HeartbeatResponse:
     service, session_id, beat = call.service, call.path("session_id"), call.body
     endpoint_id = call.principal.endpoint_id
     recalled = await service.database.write(sessions.heartbeat, endpoint_id, session_id, beat)
+    wanted = False
     if not recalled:
 
-        async def look() -> list[AttemptKey] | None:
-            return await service.database.glance(sessions.recalled, endpoint_id, session_id) or None
+        async def look() -> tuple[list[AttemptKey], bool] | None:
+            seen = await service.database.glance(_for_agent, endpoint_id, session_id)
+            return seen if any(seen) else None
 
         wait_s = min(beat.wait_s, _MAX_HEARTBEAT_WAIT_S)
-        recalled = await service.wakeups.until(look, wait_s, session(session_id)) or []
+        recalled, wanted = await service.wakeups.until(look, wait_s, session(session_id)) or ([], False)
     costs = await service.database.read(spending.spent, [endpoint_id])
     return HeartbeatResponse(
-        recalled=recalled, demand=await service.dispatch.demand(endpoint_id), spent=costs[endpoint_id]
+        recalled=recalled,
+        logs_wanted=await take_requests(service, endpoint_id, session_id) if wanted else [],
+        demand=await service.dispatch.demand(endpoint_id),
+        spent=costs[endpoint_id],
     )
+
+
+def _for_agent(transaction: Transaction, endpoint_id: str, session_id: str) -> tuple[list[AttemptKey], bool]:
+    """The attempts to stop, and whether output is wanted."""
+    return sessions.recalled(transaction, endpoint_id, session_id), logs.any_wanted(transaction, session_id)
 
 
 @routes.add("DELETE", "/sessions/{session_id}", "endpoint", answer=Nothing)

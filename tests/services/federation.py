@@ -79,9 +79,12 @@ class Federation:
         assert self._service is not None
         self._service.kill()
 
-    def add_endpoint(self, name: str, *, workers: int = 2) -> None:
-        """Configure an endpoint and start its agent; returns once workers are ready."""
+    def add_endpoint(self, name: str, *, workers: int = 2, settings: str = "") -> None:
+        """Configure an endpoint, more lines in its ``config.yaml``, and start its agent; returns once it is ready."""
         self.faas("endpoint", "configure", name, "--workers", str(workers))
+        if settings:
+            with (self.directory / "endpoints" / name / "config.yaml").open("a") as file:
+                file.write(settings)
         self.start_endpoint(name)
 
     def start_endpoint(self, name: str) -> None:

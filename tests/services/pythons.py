@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -14,12 +15,7 @@ import pytest
 
 OLDEST = (3, 8)
 """Runners need this version or a newer one."""
-_ASK = (
-    "import sys\n"
-    "try:\n    import numpy\n    numpy = numpy.__version__\n"
-    "except ImportError:\n    numpy = ''\n"
-    "print(*sys.version_info[:2], numpy)"
-)
+_ASK = "import importlib.util, sys; print(*sys.version_info[:2], importlib.util.find_spec('numpy') is not None)"
 
 
 @dataclass(frozen=True)
@@ -28,8 +24,8 @@ class Python:
 
     version: tuple[int, int]
     path: Path
-    numpy: str
-    """Its NumPy's version; empty for none."""
+    numpy: bool
+    """Whether it has NumPy."""
 
     def __str__(self) -> str:
         return f"{self.version[0]}.{self.version[1]}"
@@ -43,13 +39,18 @@ def installed() -> tuple[Python, ...]:
         asked = subprocess.run([candidate, "-c", _ASK], capture_output=True, text=True, check=False)
         if asked.returncode:
             continue
-        major, minor, *numpy = asked.stdout.split()
-        python = Python((int(major), int(minor)), candidate, "".join(numpy))
+        major, minor, numpy = asked.stdout.split()
+        python = Python((int(major), int(minor)), candidate, numpy == "True")
         if python.version >= OLDEST and python.version != sys.version_info[:2]:
             known = found.get(python.version)
             if known is None or (python.numpy and not known.numpy):
                 found[python.version] = python
     return tuple(found[version] for version in sorted(found))
+
+
+def own() -> Python:
+    """The one that runs the tests."""
+    return Python(sys.version_info[:2], Path(sys.executable), importlib.util.find_spec("numpy") is not None)
 
 
 def other_pythons() -> tuple[Python, ...]:
