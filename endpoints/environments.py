@@ -16,8 +16,6 @@ from endpoints.section import Section
 
 logger = logging.getLogger(__name__)
 
-DEFAULT = "default"
-"""The environment of tasks that name none."""
 _PAUSE_S = 5.0
 _PAUSE_MAX_S = 300.0
 
@@ -94,6 +92,8 @@ class Environments:
     def __init__(self, configured: Mapping[str, Environment], clock: Callable[[], float] = time.monotonic) -> None:
         self._configured = configured
         self._clock = clock
+        self.changed: Callable[[], None] = lambda: None
+        """Called when there is something new to tell."""
         self._facts: dict[str, dict[str, str]] = {}
         self._problems: dict[str, tuple[str, float, float]] = {}
         """Why, until when it is left alone, and for how long that is."""
@@ -107,12 +107,14 @@ class Environments:
     def learn(self, name: str, facts: Mapping[str, str]) -> None:
         """A runner has told what it is."""
         self._facts[name] = {key: value for key, value in facts.items() if key != "pid"}
+        self.changed()
 
     def worked(self, name: str) -> None:
         """A task has run in it."""
         if name in self._problems:
             del self._problems[name]
             logger.info("environment %s works again", name)
+            self.changed()
 
     def broke(self, name: str, problem: str) -> None:
         """A runner could not be started."""
@@ -122,6 +124,7 @@ class Environments:
         pause_s = min(2 * pause_s, _PAUSE_MAX_S)
         self._problems[name] = (problem, self._clock() + pause_s, pause_s)
         logger.error("environment %s is left alone for %.0f s: %s", name, pause_s, problem)
+        self.changed()
 
     def problem(self, name: str) -> str:
         """Why nothing should be run in it now; empty if it may be tried."""

@@ -11,8 +11,9 @@ from endpoints.environments import Environments
 from endpoints.handout import Handout
 from endpoints.leasing import Leaser
 from endpoints.ledger import Ledger
+from endpoints.output_archive import OutputArchive
 from endpoints.service import Service
-from faas.models import Heartbeat, LogRequest
+from faas.models import Heartbeat
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ class Heart:
         leaser: knows the last lease answer.
         heartbeat_s: the rhythm the service expects.
         workers_changed: called with the number of workers when it changes.
-        logs_wanted: called with the output that people want to see.
+        archive: hands over the output that people want to see.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class Heart:
         leaser: Leaser,
         heartbeat_s: float,
         workers_changed: Callable[[int], None],
-        logs_wanted: Callable[[list[LogRequest]], None],
+        archive: OutputArchive,
     ) -> None:
         self._service = service
         self._engine = engine
@@ -55,10 +56,11 @@ class Heart:
         self._leaser = leaser
         self._heartbeat_s = heartbeat_s
         self._workers_changed = workers_changed
-        self._logs_wanted = logs_wanted
+        self._archive = archive
         self._news = asyncio.Event()
         self._started: dict[str, float] = {}
         self._environments_told: dict[str, dict[str, str]] = {}
+        environments.changed = self._news.set
 
     async def beat(self) -> None:
         """Send heartbeats, for ever: a long poll each, cut short when there is news to tell.
@@ -84,7 +86,7 @@ class Heart:
                 self._started.pop(attempt, None)
             self._environments_told = beat.environments or self._environments_told
             self._handout.recall(answer.recalled)
-            self._logs_wanted(answer.logs_wanted)
+            self._archive.deliver(answer.logs_wanted)
 
     def _inventory(self, started: dict[str, float]) -> Heartbeat:
         environments = self._environments.told()
@@ -94,6 +96,7 @@ class Heart:
             started=started,
             workers=self._engine.workers,
             idle_workers=self._handout.idle_workers,
+            delivering=self._archive.delivering,
             environments={} if environments == self._environments_told else environments,
             # News is told without waiting for the answer to it; the next beat waits.
             wait_s=0.0 if started else self._heartbeat_s,

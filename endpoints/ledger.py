@@ -6,9 +6,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeAlias
 
-from endpoints import environments
 from endpoints.chunking import Candidate, RunTimes, chunk_length, share
-from faas.models import AttemptKey, LeasedTask
+from faas.models import DEFAULT_ENVIRONMENT, AttemptKey, LeasedTask
 
 QueueKey: TypeAlias = tuple[str, str, str]
 """Owner, environment, modules: what tasks of one chunk have in common."""
@@ -51,7 +50,7 @@ class Held:
     @property
     def environment(self) -> str:
         """The name of the environment it runs in."""
-        return self.task.environment or environments.DEFAULT
+        return self.task.environment or DEFAULT_ENVIRONMENT
 
     @property
     def alone(self) -> bool:

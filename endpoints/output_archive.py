@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import shutil
 from pathlib import Path
@@ -34,7 +35,7 @@ class OutputArchive:
         self._copies = copies
         self._service = service
         self._settings = settings
-        self._delivering: set[asyncio.Task[None]] = set()
+        self._delivering: dict[str, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
         """Remove what is too old, for ever."""
@@ -43,12 +44,21 @@ class OutputArchive:
                 logger.info("removed the output files of %d day(s)", days)
             await asyncio.sleep(_TIDY_S)
 
+    @property
+    def delivering(self) -> list[str]:
+        """The ids of the requests being worked on."""
+        return list(self._delivering)
+
     def deliver(self, requests: list[LogRequest]) -> None:
-        """Store these files, meanwhile; one that cannot be is logged, and asked for again by whoever wants it."""
+        """Store these files, meanwhile; one that cannot be is logged, and asked for again while somebody waits."""
         for request in requests:
-            task = asyncio.ensure_future(self._deliver(request))
-            self._delivering.add(task)
-            task.add_done_callback(self._delivering.discard)
+            if request.request_id not in self._delivering:
+                task = asyncio.ensure_future(self._deliver(request))
+                self._delivering[request.request_id] = task
+                task.add_done_callback(functools.partial(self._delivered, request.request_id))
+
+    def _delivered(self, request_id: str, _: asyncio.Task[None]) -> None:
+        del self._delivering[request_id]
 
     async def _deliver(self, request: LogRequest) -> None:
         copy = self._copies / f"log-{request.attempt.sequence}.{request.attempt.number}.{request.stream}"
@@ -72,5 +82,5 @@ class OutputArchive:
 
     def stop(self) -> None:
         """Hand over no more."""
-        for task in self._delivering:
+        for task in self._delivering.values():
             task.cancel()

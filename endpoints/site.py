@@ -100,6 +100,7 @@ class Site:
         self._leaser = Leaser(
             service, engine, self.ledger, self.handout, self._intake, stock, run_times, configuration.leasing
         )
+        self._archive = OutputArchive(places.output, places.run / "values", service, configuration.output)
         self._heart = Heart(
             service,
             engine,
@@ -109,9 +110,8 @@ class Site:
             self._leaser,
             opened.heartbeat_s,
             workers_changed,
-            logs_wanted=lambda requests: self._archive.deliver(requests),
+            self._archive,
         )
-        self._archive = OutputArchive(places.output, places.run / "values", service, configuration.output)
         self._loops: list[asyncio.Task[None]] = []
 
     def _settled(self, attempts: list[AttemptKey]) -> None:

@@ -27,7 +27,7 @@ AGAIN_S = 20.0
 _FORGOTTEN_S = 3600.0
 
 _WANTED = Prepared(
-    sa.select(log_requests.c.request_id).where(
+    sa.select(log_requests.c.request_id, log_requests.c.created_at).where(
         log_requests.c.session_id == sa.bindparam("of_session"), log_requests.c.state == "wanted"
     )
 )
@@ -42,7 +42,7 @@ class Asked:
     session_id: str
     """Empty: the endpoint is not online, and was not asked."""
     state: str
-    """``wanted``, ``taken`` (by the agent), ``stored``, ``absent`` (there is no such file) or ``offline``."""
+    """``wanted``, ``stored``, ``absent`` (there is no such file) or ``offline``."""
     stored: StoredObject | None = None
 
 
@@ -81,12 +81,12 @@ def ask(transaction: Transaction, principal: Principal, task_id: str, number: in
         log_requests.c.number == attempt.number,
         log_requests.c.stream == stream,
         log_requests.c.session_id == attempt.session_id,
-        log_requests.c.state.in_(["wanted", "taken"]),
+        log_requests.c.state == "wanted",
         log_requests.c.created_at > transaction.now - AGAIN_S,
     )
-    under_way = transaction.execute(sa.select(log_requests.c.request_id, log_requests.c.state).where(sought)).first()
+    under_way = transaction.execute(sa.select(log_requests.c.request_id).where(sought)).scalar()
     if under_way is not None:
-        return Asked(under_way.request_id, attempt.number, attempt.session_id, under_way.state)
+        return Asked(under_way, attempt.number, attempt.session_id, "wanted")
     transaction.execute(sa.delete(log_requests).where(log_requests.c.created_at < transaction.now - _FORGOTTEN_S))
     stored = objects.create(transaction, attempt.owner_id, "log")
     request_id = str(uuid.uuid4())
@@ -120,28 +120,24 @@ def look(transaction: Transaction, asked: Asked) -> Asked:
     return Asked(asked.request_id, asked.number, asked.session_id, row.state, stored)
 
 
-def any_wanted(transaction: Transaction, session_id: str) -> bool:
-    """Whether there is something for a session to take."""
-    return bool(_WANTED.rows(transaction, of_session=session_id))
+def unheard(transaction: Transaction, session_id: str, known: list[str]) -> list[str]:
+    """The requests to a session that its agent does not know of yet."""
+    rows = [row for row in _WANTED.rows(transaction, of_session=session_id) if row.request_id not in known]
+    return [row.request_id for row in rows if row.created_at > transaction.now - AGAIN_S]
 
 
-def take(transaction: Transaction, endpoint_id: str, session_id: str) -> list[Wanted]:
-    """Hand the requests that wait for a session to its agent, once each."""
-    mine = sa.and_(
-        log_requests.c.session_id == session_id,
-        log_requests.c.state == "wanted",
-        sa.exists().where(sessions.c.session_id == session_id, sessions.c.endpoint_id == endpoint_id),
-    )
+def wanted(transaction: Transaction, endpoint_id: str, session_id: str, request_ids: list[str]) -> list[Wanted]:
+    """Requests as the agent gets them; those to another endpoint's session are left out."""
     rows = transaction.execute(
         sa.select(log_requests, tasks.c.task_id)
         .join(tasks, tasks.c.sequence == log_requests.c.sequence)
-        .where(mine)
-        .with_for_update(of=log_requests, skip_locked=True)
+        .join(sessions, sessions.c.session_id == log_requests.c.session_id)
+        .where(
+            log_requests.c.request_id.in_(request_ids),
+            log_requests.c.session_id == session_id,
+            sessions.c.endpoint_id == endpoint_id,
+        )
     ).all()
-    if not rows:
-        return []
-    ids = [row.request_id for row in rows]
-    transaction.execute(sa.update(log_requests).where(log_requests.c.request_id.in_(ids)).values(state="taken"))
     places = objects.find(transaction, {row.object_id for row in rows})
     return [
         Wanted(row.request_id, AttemptKey(row.sequence, row.number), row.task_id, row.stream, places[row.object_id])
@@ -157,7 +153,7 @@ def settle(transaction: Transaction, endpoint_id: str, session_id: str, found: L
         .where(
             log_requests.c.request_id == found.request_id,
             log_requests.c.session_id == session_id,
-            log_requests.c.state == "taken",
+            log_requests.c.state == "wanted",
             sa.exists().where(sessions.c.session_id == session_id, sessions.c.endpoint_id == endpoint_id),
         )
         .values(state="absent" if found.size_bytes is None else "stored", size_bytes=found.size_bytes)

@@ -71,6 +71,7 @@ endpoints = sa.Table(
     sa.Column("policy", sa.JSON, nullable=False),
     sa.Column("environments", sa.JSON, nullable=False),
     sa.Column("offering", sa.Text),
+    sa.Column("broken", sa.JSON(none_as_null=True)),
     sa.Column("workers", sa.Integer, nullable=False, default=0),
     sa.Column("idle_workers", sa.Integer, nullable=False, default=0),
     sa.Column("session_id", Id),

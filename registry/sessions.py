@@ -7,6 +7,7 @@ does not count: ``tick`` notices the gap in its own beats and moves ``resumed_at
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
@@ -105,6 +106,7 @@ def open_session(transaction: Transaction, endpoint_id: str, request: OpenSessio
             policy=msgspec.to_builtins(request.policy),
             labels={**here.labels, **request.labels},
             offering=offering.text,
+            broken=None,
             workers=0,
             idle_workers=0,
             problem=None,
@@ -139,7 +141,11 @@ def heartbeat(transaction: Transaction, endpoint_id: str, session_id: str, beat:
         Conflict: the session is over.
     """
     heard(transaction, endpoint_id, session_id)
-    told = {"environments": _environments(transaction, endpoint_id, beat)} if beat.environments else {}
+    told: dict[str, Any] = {}
+    if beat.environments:
+        broken = sorted(name for name, facts in beat.environments.items() if "problem" in facts)
+        told = {"environments": _environments(transaction, endpoint_id, beat), "broken": broken or None}
+        transaction.changes.work = True  # there may be some for an environment that works again
     transaction.execute(
         sa.update(endpoints)
         .where(endpoints.c.endpoint_id == endpoint_id)

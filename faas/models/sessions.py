@@ -179,6 +179,9 @@ class Heartbeat(Model, kw_only=True):
     workers: Small = 0
     idle_workers: Small = 0
     environments: dict[str, dict[str, str]] = {}
+    """Where there is news: every environment, with what its runners said, or the ``problem`` that it has now."""
+    delivering: list[str] = []
+    """Ids of the requests for output that it is working on; others are asked again."""
     blocks: list[Block] = []
     """Live ones, and ended ones until a heartbeat that told of their end was answered."""
     problem: str = ""
@@ -213,6 +216,6 @@ class HeartbeatResponse(Model, kw_only=True):
     recalled: list[AttemptKey] = []
     """Attempts to stop and drop: their task has ended."""
     logs_wanted: list[LogRequest] = []
-    """Output to store; asked once."""
+    """Output to store."""
     demand: Demand = msgspec.field(default_factory=Demand)
     spent: Spent = msgspec.field(default_factory=Spent)

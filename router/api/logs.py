@@ -42,9 +42,9 @@ async def log_found(call: Call[LogFound]) -> Nothing:
     return Nothing()
 
 
-async def take_requests(service: Service, endpoint_id: str, session_id: str) -> list[LogRequest]:
+async def requests_for(service: Service, endpoint_id: str, session_id: str, request_ids: list[str]) -> list[LogRequest]:
     """What an agent is to store, each with leave to do so."""
-    wanted = await service.database.write(logs.take, endpoint_id, session_id)
+    found = await service.database.read(logs.wanted, endpoint_id, session_id, request_ids)
     return [
         LogRequest(
             request_id=each.request_id,
@@ -53,5 +53,5 @@ async def take_requests(service: Service, endpoint_id: str, session_id: str) -> 
             stream="stderr" if each.stream == "stderr" else "stdout",
             grant=await grant(service.store, each.stored, "PUT"),
         )
-        for each in wanted
+        for each in found
     ]

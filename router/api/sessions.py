@@ -18,7 +18,7 @@ from faas.models import (
 )
 from registry import logs, sessions, spending
 from registry.database import Transaction
-from router.api.logs import take_requests
+from router.api.logs import requests_for
 from router.api.routes import Call, Routes
 from router.wakeups import session
 
@@ -64,27 +64,29 @@ async def heartbeat(call: Call[Heartbeat]) -> HeartbeatResponse:
     service, session_id, beat = call.service, call.path("session_id"), call.body
     endpoint_id = call.principal.endpoint_id
     recalled = await service.database.write(sessions.heartbeat, endpoint_id, session_id, beat)
-    wanted = False
+    asked: list[str] = []
     if not recalled:
 
-        async def look() -> tuple[list[AttemptKey], bool] | None:
-            seen = await service.database.glance(_for_agent, endpoint_id, session_id)
+        async def look() -> tuple[list[AttemptKey], list[str]] | None:
+            seen = await service.database.glance(_for_agent, endpoint_id, session_id, beat.delivering)
             return seen if any(seen) else None
 
         wait_s = min(beat.wait_s, _MAX_HEARTBEAT_WAIT_S)
-        recalled, wanted = await service.wakeups.until(look, wait_s, session(session_id)) or ([], False)
+        recalled, asked = await service.wakeups.until(look, wait_s, session(session_id)) or ([], [])
     costs = await service.database.read(spending.spent, [endpoint_id])
     return HeartbeatResponse(
         recalled=recalled,
-        logs_wanted=await take_requests(service, endpoint_id, session_id) if wanted else [],
+        logs_wanted=await requests_for(service, endpoint_id, session_id, asked) if asked else [],
         demand=await service.dispatch.demand(endpoint_id),
         spent=costs[endpoint_id],
     )
 
 
-def _for_agent(transaction: Transaction, endpoint_id: str, session_id: str) -> tuple[list[AttemptKey], bool]:
-    """The attempts to stop, and whether output is wanted."""
-    return sessions.recalled(transaction, endpoint_id, session_id), logs.any_wanted(transaction, session_id)
+def _for_agent(
+    transaction: Transaction, endpoint_id: str, session_id: str, delivering: list[str]
+) -> tuple[list[AttemptKey], list[str]]:
+    """The attempts to stop, and the requests for output that the agent has not heard of."""
+    return sessions.recalled(transaction, endpoint_id, session_id), logs.unheard(transaction, session_id, delivering)
 
 
 @routes.add("DELETE", "/sessions/{session_id}", "endpoint", answer=Nothing)

@@ -1,4 +1,4 @@
-"""Keep where each attempt ran and what memory it took; note who wants which output from its site."""
+"""Keep where each attempt ran and which environments are broken; note who wants which output from its site."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -14,6 +14,7 @@ def upgrade() -> None:
     for column in _ADDED:
         op.add_column("attempts", sa.Column(column, sa.Text(), nullable=True))
     op.add_column("attempts", sa.Column("peak_memory_bytes", sa.BigInteger(), nullable=True))
+    op.add_column("endpoints", sa.Column("broken", sa.JSON(), nullable=True))
     op.create_table(
         "log_requests",
         sa.Column("request_id", sa.String(length=36), nullable=False),
@@ -33,5 +34,6 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_table("log_requests")
+    op.drop_column("endpoints", "broken")
     for column in [*_ADDED, "peak_memory_bytes"]:
         op.drop_column("attempts", column)

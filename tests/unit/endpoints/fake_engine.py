@@ -13,6 +13,9 @@ import msgspec
 from endpoints.chunk import Chunk, ChunkReport, ChunkTask, TaskReport
 from endpoints.engine import EngineFailed
 from endpoints.journal import Journal
+from endpoints.whereabouts import Whereabouts
+
+WHERE = Whereabouts(host="node", worker="1@node", node="theta3", job_id="4711", block_id="ab-1")
 
 Body = Callable[[Chunk, ChunkTask], TaskReport]
 
@@ -48,6 +51,8 @@ class FakeEngine:
         self.starts = 0
         self.stops = 0
         self.broken = ""
+        self.broken_environments: dict[str, str] = {}
+        """Why none of their tasks can be run."""
         self._workers = workers
         self._running: set[Future[bytes]] = set()
 
@@ -70,7 +75,16 @@ class FakeEngine:
 
     def _run(self, chunk: Chunk, future: Future[bytes]) -> None:
         self.open.wait(60)
-        journal = Journal(Path(chunk.run_directory) / "journal" / chunk.chunk_id)
+        if problem := self.broken_environments.get(chunk.environment):
+            given_back = [TaskReport(attempt=task.attempt, state="released", message=problem) for task in chunk.tasks]
+            self._settle(
+                future,
+                msgspec.msgpack.encode(
+                    ChunkReport(chunk_id=chunk.chunk_id, host="node", worker="1@node", broken=problem, tasks=given_back)
+                ),
+            )
+            return
+        journal = Journal(Path(chunk.run_directory) / "journal" / chunk.chunk_id, WHERE)
         reports = []
         try:
             for task in chunk.tasks:
@@ -79,7 +93,14 @@ class FakeEngine:
                 reports.append(self.body(chunk, task))
                 journal.ended(task.attempt)
             report = ChunkReport(
-                chunk_id=chunk.chunk_id, host="node", worker="1@node", runner={"python": "3"}, tasks=reports
+                chunk_id=chunk.chunk_id,
+                host="node",
+                worker="1@node",
+                node=WHERE.node,
+                job_id=WHERE.job_id,
+                block_id=WHERE.block_id,
+                runner={"python": "3"},
+                tasks=reports,
             )
         except Exception as error:
             journal.close()

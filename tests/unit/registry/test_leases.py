@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from faas.errors import Conflict
-from faas.models import AllowedFunctions, Pool, RunPolicy, Submission
-from registry import endpoints, leases, objects
+from faas.models import AllowedFunctions, Heartbeat, Pool, RunPolicy, Submission
+from registry import endpoints, leases, objects, sessions
 from registry.endpoints import Site
 from registry.identities import Principal
 from registry.leases import QueuedClass, Share
@@ -57,6 +57,27 @@ def test_a_grant_carries_what_the_agent_needs(federation: Federation, ada: Princ
     )
     assert granted.key.number == 1
     assert federation.state(task.task_id) == "leased"
+
+
+def test_a_broken_environment_gets_no_tasks_until_it_works_again(
+    federation: Federation, ada: Principal, site: Agent
+) -> None:
+    [task_id] = federation.run(ada)
+
+    def tell(environments: dict[str, dict[str, str]]) -> None:
+        beat = Heartbeat(lease_number=site.number, held=[], environments=environments)
+        federation.write(sessions.heartbeat, site.endpoint_id, site.session_id, beat)
+
+    tell({"default": {"problem": "no module hdf5"}})
+    assert site.lease() == []
+    federation.changes.clear()
+    tell({"default": {}})
+    assert any(changes.work for changes in federation.changes)
+    assert _ids(site.lease()) == [task_id]
+    tell({"default": {"problem": "no module hdf5"}})
+    assert site.lease() == []
+    new = federation.agent(ada, replaces=site.session_id)
+    assert _ids(new.lease()) == [task_id]
 
 
 def test_payload_bytes_come_back_as_they_went(federation: Federation, ada: Principal, site: Agent) -> None:

@@ -213,10 +213,12 @@ class Agent:
         assert (await self.report(outcome)).dropped == 0
         return location
 
-    async def beat(self, *held: AttemptKey, wait_s: float = 0, lease_number: int | None = None) -> HeartbeatResponse:
+    async def beat(
+        self, *held: AttemptKey, wait_s: float = 0, lease_number: int | None = None, **fields: Any
+    ) -> HeartbeatResponse:
         """Give a sign of life with what is held."""
         number = self.number if lease_number is None else lease_number
-        request = Heartbeat(lease_number=number, held=list(held), workers=4, idle_workers=4, wait_s=wait_s)
+        request = Heartbeat(lease_number=number, held=list(held), workers=4, idle_workers=4, wait_s=wait_s, **fields)
         return await self.caller.ask(
             "POST", f"/v1/sessions/{self.session_id}/heartbeat", request, answer=HeartbeatResponse
         )

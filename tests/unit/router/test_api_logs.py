@@ -57,19 +57,22 @@ async def test_the_site_is_woken_and_its_file_comes_back(
     assert await ada.fetch(found.grant, Location(found.grant.object_id, 7, 7)) == b"line 2\n"
 
 
-async def test_a_request_is_handed_out_once_and_joined_by_who_asks_again(
+async def test_a_request_is_handed_out_until_it_is_heard_and_joined_by_who_asks_again(
     service: Federation, ada: Caller, agent: Agent
 ) -> None:
     task_id = await ran(ada, agent)
     assert (await ask(ada, task_id, wait_s=0)).state == "pending"
     (request,) = (await agent.beat()).logs_wanted
-    assert (await agent.beat()).logs_wanted == []
+    (again,) = (await agent.beat()).logs_wanted
+    assert again.request_id == request.request_id
+    assert (await agent.beat(delivering=[request.request_id])).logs_wanted == []
     assert (await ask(ada, task_id, wait_s=0)).state == "pending"
-    assert (await agent.beat()).logs_wanted == []
-    again = asyncio.create_task(ask(ada, task_id, wait_s=25))
+    assert (await agent.beat(delivering=[request.request_id])).logs_wanted == []
+    asking = asyncio.create_task(ask(ada, task_id, wait_s=25))
     await asleep(service.service.wakeups, f"session {agent.session_id}")
     await answer(agent, request, None)
-    assert (await asyncio.wait_for(again, PATIENCE_S)).state == "absent"
+    assert (await asyncio.wait_for(asking, PATIENCE_S)).state == "absent"
+    assert (await agent.beat()).logs_wanted == []
 
 
 async def test_only_the_owner_may_ask(service: Federation, ada: Caller, agent: Agent) -> None:
