@@ -11,6 +11,7 @@ import io
 import os
 import re
 import shutil
+import time
 from pathlib import Path
 from typing import Literal
 
@@ -32,8 +33,11 @@ class OutputFile:
 
     def __init__(self, path: Path, limit_bytes: int) -> None:
         self._left_bytes = limit_bytes
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._file = io.FileIO(path, "a", opener=_private)
+        try:
+            self._file = io.FileIO(path, "a", opener=_private)
+        except FileNotFoundError:  # the first of its day
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._file = io.FileIO(path, "a", opener=_private)
 
     def write(self, data: bytes) -> None:
         """Append; in the operating system's hands when this returns.
