@@ -206,6 +206,7 @@ class Agent:
                 version=__version__,
                 policy=self._configuration.policy(),
                 labels=self._configuration.labels,
+                environments=list(self._configuration.environments),
                 replaces=replaces,
                 takeover=self._takeover,
             )

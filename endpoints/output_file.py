@@ -11,7 +11,6 @@ import io
 import os
 import re
 import shutil
-import time
 from pathlib import Path
 from typing import Literal
 

@@ -17,6 +17,7 @@ import faas
 from endpoints.processes import find_processes
 from faas.models import Endpoint
 from tests.services.federation import Federation
+from tests.services.pythons import other_pythons
 
 LINES = 200_000
 ALL_LINES = "".join(f"line {number}\n" for number in range(LINES))
@@ -33,6 +34,13 @@ def site() -> tuple[str, str]:
     import sys
 
     return os.environ.get("SITE", ""), sys.executable
+
+
+def versions() -> tuple[tuple[int, ...], bool]:
+    import importlib.util
+    import sys
+
+    return tuple(sys.version_info[:2]), importlib.util.find_spec("parsl") is not None
 
 
 def print_much(lines: int) -> None:
@@ -67,23 +75,41 @@ def environments(federation: Federation) -> dict[str, dict[str, str]]:
     return endpoint.environments
 
 
-def test_set_up_lines_run_and_a_broken_one_is_told_and_mended(federation: Federation, tmp_path: Path) -> None:
+def test_a_broken_environment_is_told_and_mended_while_others_run(federation: Federation, tmp_path: Path) -> None:
     module = tmp_path / "module.sh"
-    setup = f"environments: {{default: {{setup: ['source {module}'], python: '{sys.executable}'}}}}\n"
-    federation.add_endpoint("theta", workers=1, settings=setup)
+    settings = f"environments: {{xpcs: {{setup: ['source {module}'], python: '{sys.executable}'}}}}\n"
+    federation.add_endpoint("theta", workers=1, settings=settings)
     client = federation.client()
-    task_id = client.run(function_id=client.register_function(site), endpoint_id="theta")
-    until(lambda: "problem" in environments(federation).get("default", {}))
-    problem = environments(federation)["default"]["problem"]
+    function_id = client.register_function(site, environment="xpcs")
+    task_id = client.run(function_id=function_id, endpoint_id="theta")
+    until(lambda: "problem" in environments(federation).get("xpcs", {}))
+    problem = environments(federation)["xpcs"]["problem"]
     assert f"line 1 of its setup, `source {module}`" in problem
     assert "No such file" in problem
-    assert "broken: Environment default" in federation.faas("endpoint", "status", "theta")
+    assert "broken: Environment xpcs" in " ".join(federation.faas("endpoint", "status", "theta").split())
+    plain = client.run(function_id=client.register_function(print_and_wait), endpoint_id="theta", seconds=0)
+    assert client.get_result(plain, timeout=60) is None
     module.write_text("export SITE=theta\n")
     assert client.get_result(task_id, timeout=60) == ("theta", sys.executable)
-    until(lambda: "problem" not in environments(federation)["default"])
-    known = environments(federation)["default"]
+    until(lambda: "problem" not in environments(federation)["xpcs"])
+    known = environments(federation)["xpcs"]
     assert known["python"] == ".".join(map(str, sys.version_info[:3]))
     assert any(package.startswith("msgspec==") for package in known["packages"].split())
+    attempts = shown(federation, task_id)["attempts"]
+    assert [attempt["state"] for attempt in attempts] == ["released"] * (len(attempts) - 1) + ["succeeded"]
+    assert attempts[-1]["environment"] == "xpcs"
+
+
+def test_functions_run_under_another_python_without_anything_of_ours(federation: Federation, tmp_path: Path) -> None:
+    others = other_pythons()
+    named = "".join(f"  py{other.version[1]}: {{python: {other.path}}}\n" for other in others)
+    federation.add_endpoint("theta", workers=1, settings=f"environments:\n{named}")
+    client = federation.client()
+    for other in others:
+        function_id = client.register_function(versions, environment=f"py{other.version[1]}")
+        version, parsl = client.get_result(client.run(function_id=function_id), timeout=60)
+        assert version == other.version
+        assert not parsl
 
 
 def test_all_that_a_task_printed_is_fetched_from_its_site(federation: Federation, tmp_path: Path) -> None:

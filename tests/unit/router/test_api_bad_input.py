@@ -35,11 +35,13 @@ POSTS = {
     "/v1/tasks": "client",
     "/v1/tasks/search": "client",
     "/v1/tasks/cancel": "client",
+    "/v1/tasks/SESSION/logs": "client",
     "/v1/objects": "client",
     "/v1/sessions": "endpoint",
     "/v1/sessions/SESSION/lease": "endpoint",
     "/v1/sessions/SESSION/report": "endpoint",
     "/v1/sessions/SESSION/heartbeat": "endpoint",
+    "/v1/sessions/SESSION/logs": "endpoint",
 }
 TYPES = (codec.MSGPACK, codec.JSON)
 
