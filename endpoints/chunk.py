@@ -30,10 +30,18 @@ class Chunk(msgspec.Struct, omit_defaults=True, kw_only=True):
     tasks: list[ChunkTask]
     run_directory: str
     """Shared by agent and workers; holds ``code/``, ``journal/``, ``recalled/`` and ``results/``."""
+    environment: str = "default"
+    """The name of the environment, for messages."""
     interpreter: list[str] = []
     """Command that starts the runner's Python; empty for the worker's own."""
-    environment: dict[str, str] = {}
+    setup: list[str] = []
+    """Lines of shell to run before it."""
+    variables: dict[str, str] = {}
     """Environment variables set for the runner on top of the worker's."""
+    output_directory: str = ""
+    """Where files with all that tasks print go; empty for nowhere."""
+    output_bytes: int = 0
+    """The size of one such file, at most."""
 
 
 class TaskReport(msgspec.Struct, omit_defaults=True, kw_only=True):
@@ -53,6 +61,7 @@ class TaskReport(msgspec.Struct, omit_defaults=True, kw_only=True):
     run_s: float | None = None
     stdout: str = ""
     stderr: str = ""
+    peak_memory_bytes: int | None = None
 
 
 class ChunkReport(msgspec.Struct, omit_defaults=True, kw_only=True):
@@ -64,6 +73,12 @@ class ChunkReport(msgspec.Struct, omit_defaults=True, kw_only=True):
     """``pid@host`` of the pilot's worker process."""
     python_version: str = ""
     """Of the runner."""
+    node: str = ""
+    """The node as its scheduler calls it."""
+    job_id: str = ""
+    block_id: str = ""
     runner: dict[str, str] = {}
-    """What the runner said of itself: ``python``, ``platform``, ``dill``, …"""
+    """What the runner said of itself, ``python``, ``packages`` and so on; only where that may be news."""
+    broken: str = ""
+    """Why the environment cannot run anything here; its tasks come back ``released``."""
     tasks: list[TaskReport]

@@ -156,13 +156,22 @@ def show_endpoint(name: Name, home: Home = None, as_json: AsJson = False) -> Non
         for shape, has in remote.shapes.items():
             fields[f"shape {shape}"] = amounts({n: v for n, v in msgspec.structs.asdict(has).items() if v is not None})
         for environment, facts in remote.environments.items():
-            told = ", ".join(f"{key} {value}" for key, value in facts.items())
-            fields[f"environment {environment}"] = told or "nothing reported yet"
+            fields[f"environment {environment}"] = _environment(facts)
     elif trouble:
         fields["service"] = f"not asked: {trouble}"
     print_fields(fields, wrapped=True)
     if remote is not None:
         print_blocks(remote.blocks)
+
+
+def _environment(facts: dict[str, str]) -> str:
+    """What is known of an environment, short; `--json` has the list of its packages."""
+    if problem := facts.get("problem"):
+        return f"broken: {problem}"
+    if "python" not in facts:
+        return "nothing reported yet"
+    packages = len(facts.get("packages", "").split())
+    return f"Python {facts['python']}, {packages} packages, {facts.get('executable', '')}"
 
 
 def _ask_service(home: Path | None) -> tuple[list[Endpoint], str]:

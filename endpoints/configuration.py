@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import sys
-from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from endpoints.allocation import Blocks, Scheduler, WorkerShape
+from endpoints.environments import Environment
 from endpoints.places import Places
 from endpoints.section import Section
 from faas.credentials import Credentials, read_credentials
@@ -26,20 +25,6 @@ class Allowed(Section):
 
     functions: list[str] | None = None
     """Function ids; None for any function."""
-
-
-class Environment(Section):
-    """A named interpreter that functions run in."""
-
-    python: str = ""
-    """The interpreter; empty for the one that runs the agent."""
-    variables: dict[str, str] = {}
-    """Environment variables set for the functions."""
-
-    @field_validator("variables", mode="before")
-    @classmethod
-    def _texts(cls, value: Any) -> Any:
-        return {k: str(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
 class Leasing(Section):
@@ -62,6 +47,15 @@ class Spool(Section):
     """A segment is closed when it has reached this size."""
     batch_outcomes: int = Field(default=2_000, ge=1, le=20_000)
     """Outcomes in one report, at most."""
+
+
+class Output(Section):
+    """Files with what tasks print: ``output/`` in the endpoint's directory."""
+
+    task_bytes: int = Field(default=64 * 1024 * 1024, ge=0, le=1024**4)
+    """The most kept of a task's stdout, and of its stderr; 0 keeps no files."""
+    days: float = Field(default=7, ge=0, le=36_500)
+    """How long they are kept."""
 
 
 class Retry(Section):
@@ -100,6 +94,7 @@ class Configuration(Section):
     """How long running tasks may go on after the agent was told to stop."""
     leasing: Leasing = Leasing()
     spool: Spool = Spool()
+    output: Output = Output()
     retry: Retry = Retry()
 
     @field_validator("allow", mode="before")
@@ -208,11 +203,6 @@ class Configuration(Section):
         """How many workers of a shape each node gets."""
         wanted = self.shapes[shape]
         return wanted.workers or max(1, int(self.workers / max(1.0, wanted.cores)))
-
-    def interpreter(self, environment: str = "default") -> list[str]:
-        """The command that starts an environment's Python; empty for the agent's own."""
-        python = self.environments[environment].python
-        return [str(Path(python).expanduser())] if python and python != sys.executable else []
 
 
 def _complaint(error: Any) -> str:

@@ -67,6 +67,9 @@ class ChunkEngine(Protocol):
             EngineFailed: it has to be started again.
         """
 
+    def word_of(self, block_id: str) -> str:
+        """What the scheduler last said of a block, as a sentence; empty if it said nothing."""
+
     @property
     def problem(self) -> str:
         """Why nothing can run here now; empty when well."""

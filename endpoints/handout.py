@@ -21,13 +21,16 @@ from endpoints.chunk import Chunk, ChunkReport, ChunkTask
 from endpoints.chunking import RunTimes
 from endpoints.configuration import Configuration
 from endpoints.engine import ChunkEngine, EngineFailed, is_loss
-from endpoints.intake import ENVIRONMENT
+from endpoints.environments import Environments
 from endpoints.journal import JournalEntries, read_journal
 from endpoints.ledger import Held, Ledger
+from endpoints.output_file import find, tail
+from endpoints.output_tail import TAIL_BYTES
 from endpoints.processes import NONCE_VARIABLE, RUNNER_VARIABLE
 from endpoints.reporter import Reporter
 from endpoints.spool import Batch
 from endpoints.waiting import Waiting
+from endpoints.whereabouts import Whereabouts
 from faas.errors import FaasError, RequestRefused
 from faas.models import AttemptKey, Failure, FailureKind, Outcome
 
@@ -45,11 +48,12 @@ _numbers = itertools.count(1)
 class Outstanding:
     """A chunk in the engine's hands."""
 
-    __slots__ = ("chunk_id", "estimate_s", "marked", "since", "tasks")
+    __slots__ = ("chunk_id", "environment", "estimate_s", "marked", "since", "tasks")
 
     def __init__(self, chunk_id: str, tasks: list[Held], estimate_s: float) -> None:
         self.chunk_id = chunk_id
         self.tasks = tasks
+        self.environment = tasks[0].environment
         self.estimate_s = estimate_s
         self.since = time.monotonic()
         self.marked = 0
@@ -60,8 +64,10 @@ class Handout:
     """Keeps workers busy with what waits in the ledger, and turns what comes back into outcomes.
 
     Args:
-        configuration: chunk sizes and environments.
+        configuration: chunk sizes, and how much output to keep.
+        environments: what tasks run in.
         run_directory: shared with the workers.
+        output_directory: where they keep what tasks print.
         nonce: of the session; names chunks and marks processes.
         engine: runs chunks.
         ledger: what is held.
@@ -74,7 +80,9 @@ class Handout:
     def __init__(
         self,
         configuration: Configuration,
+        environments: Environments,
         run_directory: Path,
+        output_directory: Path,
         nonce: str,
         engine: ChunkEngine,
         ledger: Ledger,
@@ -84,9 +92,10 @@ class Handout:
         room: Callable[[], None],
     ) -> None:
         self._settings = configuration.leasing
-        self._interpreter = configuration.interpreter(ENVIRONMENT)
-        self._variables = configuration.environments[ENVIRONMENT].variables
+        self._output_bytes = configuration.output.task_bytes
+        self._environments = environments
         self._run_directory = run_directory
+        self._output_directory = output_directory
         self._nonce = nonce
         self._engine = engine
         self._ledger = ledger
@@ -97,7 +106,6 @@ class Handout:
         self._announcing: set[asyncio.Task[None]] = set()
         self._pause_s = 0.0
         self.outstanding: dict[str, Outstanding] = {}
-        self.environments: dict[str, dict[str, str]] = {}
         self.paused_until = 0.0
         """Until then (monotonic) no work should be leased: workers here failed to run any."""
         self.closed = False
@@ -198,6 +206,7 @@ class Handout:
         self._room()
 
     def _submit(self, chunk: Outstanding) -> None:
+        environment = self._environments[name := chunk.environment]
         payload = _chunk_encoder.encode(
             Chunk(
                 chunk_id=chunk.chunk_id,
@@ -216,8 +225,12 @@ class Handout:
                     for held in chunk.tasks
                 ],
                 run_directory=str(self._run_directory),
-                interpreter=self._interpreter,
-                environment=self._variables,
+                environment=name,
+                interpreter=environment.command,
+                setup=environment.setup,
+                variables=environment.variables,
+                output_directory=str(self._output_directory) if self._output_bytes else "",
+                output_bytes=self._output_bytes,
             )
         )
         loop = asyncio.get_running_loop()
@@ -258,6 +271,7 @@ class Handout:
         run_s = batch.run_s
         held_by_attempt = {held.task.attempt: held for held in chunk.tasks}
         host, worker, python_version = report.host, report.worker, report.python_version
+        node, job_id, block_id, environment = report.node, report.job_id, report.block_id, chunk.environment
         for task in report.tasks:
             held = held_by_attempt.pop(task.attempt, None)
             if held is None:
@@ -275,6 +289,11 @@ class Handout:
                 python_version=python_version,
                 stdout=task.stdout,
                 stderr=task.stderr,
+                node=node,
+                job_id=job_id,
+                block_id=block_id,
+                environment=environment,
+                peak_memory_bytes=task.peak_memory_bytes,
             )
             result = task.result
             if task.state == "failed" and not result and not task.result_file:
@@ -289,9 +308,15 @@ class Handout:
         for function_id, (seconds, calls) in run_s.items():
             self._run_times.measured(function_id, seconds / calls)
         self._reporter.add(batch)
-        if report.runner and ENVIRONMENT not in self.environments:
-            self.environments = {**self.environments, ENVIRONMENT: report.runner}
-        self._pause_s = 0.0
+        if report.runner:
+            self._environments.learn(environment, report.runner)
+        if report.broken:
+            self._environments.broke(environment, report.broken)
+            for held in self._ledger.withdraw(lambda held: held.environment == environment):
+                self.released(held, report.broken)
+        else:
+            self._environments.worked(environment)
+            self._pause_s = 0.0
 
     def _result_file(self, name: str) -> str:
         """A worker's word for a file, held to the directory where results go."""
@@ -300,16 +325,18 @@ class Handout:
     def _account(self, chunk: Outstanding, error: BaseException, entries: JournalEntries) -> None:
         """A chunk came back without a report: what had started is lost, the rest goes back."""
         started = 0
+        where = entries.worker
+        why = " ".join(filter(None, (_reason(error), self._engine.word_of(where.block_id))))
         batch = Batch(owner_id=chunk.tasks[0].task.owner_id)
         for held in chunk.tasks:
             attempt = held.task.attempt
             at = entries.started.get(attempt)
             if at is None and held.task.idempotent:
-                message = f"Not started: {_reason(error)}"
+                message = f"Not started: {why}"
                 batch.add(Outcome(attempt=attempt, state="released", message=message))
             else:
                 started += 1
-                batch.add(Outcome(attempt=attempt, state="lost", message=_reason(error), started_at=at))
+                batch.add(self._lost(held, why, at, where))
             self._over(held)
         self._reporter.add(batch)
         stop_runners(entries, self._nonce)
@@ -324,6 +351,28 @@ class Handout:
         )
         if not is_loss(error):
             self.pause(error)
+
+    def _lost(self, held: Held, why: str, at: float | None, where: Whereabouts) -> Outcome:
+        """With what is known of a worker that is gone, and what its task had printed."""
+        task = held.task
+        stdout, stderr = (
+            tail(find(self._output_directory, task.attempt, task.task_id, stream), TAIL_BYTES)
+            for stream in ("out", "err")
+        )
+        return Outcome(
+            attempt=task.attempt,
+            state="lost",
+            message=why,
+            started_at=at,
+            host=where.host,
+            worker=where.worker,
+            node=where.node,
+            job_id=where.job_id,
+            block_id=where.block_id,
+            environment=held.environment,
+            stdout=stdout,
+            stderr=stderr,
+        )
 
     def pause(self, error: BaseException) -> None:
         """A site that cannot run tasks at all must not drain the federation's queues by returning them fast."""

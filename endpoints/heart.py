@@ -10,9 +10,11 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from endpoints.demand import KnownDemand
+from endpoints.environments import Environments
 from endpoints.lane import Lane
 from endpoints.leasing import Leaser
 from endpoints.ledger import Ledger
+from endpoints.output_archive import OutputArchive
 from endpoints.service import Service
 from endpoints.spending import Spending
 from faas.models import Heartbeat, HeartbeatResponse
@@ -30,11 +32,13 @@ class Heart:
         service: to tell.
         lanes: their engines are watched for workers and blocks.
         ledger: the inventory.
+        environments: to tell of.
         leaser: knows the last lease answer.
         demand: told what waits at the service.
         spending: told what was spent.
         heartbeat_s: the rhythm the service expects.
         workers_changed: called with the number of workers when it changes.
+        archive: hands over the output that people want to see.
     """
 
     def __init__(
@@ -42,24 +46,29 @@ class Heart:
         service: Service,
         lanes: Sequence[Lane],
         ledger: Ledger,
+        environments: Environments,
         leaser: Leaser,
         demand: KnownDemand,
         spending: Spending,
         heartbeat_s: float,
         workers_changed: Callable[[int], None],
+        archive: OutputArchive,
     ) -> None:
         self._service = service
         self._lanes = lanes
         self._ledger = ledger
+        self._environments = environments
         self._leaser = leaser
         self._demand = demand
         self._spending = spending
         self._heartbeat_s = heartbeat_s
         self._workers_changed = workers_changed
+        self._archive = archive
         self._news = asyncio.Event()
         self._stirred = {lane.shape: asyncio.Event() for lane in lanes}
         self._started: dict[str, float] = {}
-        self._environments_told = False
+        self._environments_told: dict[str, dict[str, str]] = {}
+        environments.changed = self._news.set
 
     def news(self) -> None:
         """Something is to be told at once."""
@@ -87,18 +96,19 @@ class Heart:
                 news.cancel()
             for attempt in told:
                 self._started.pop(attempt, None)
-            self._environments_told = self._environments_told or bool(beat.environments)
+            self._environments_told = beat.environments or self._environments_told
             self._take_in(beat, answer)
 
     def _inventory(self, started: dict[str, float]) -> Heartbeat:
-        environments = {name: facts for lane in self._lanes for name, facts in lane.handout.environments.items()}
+        environments = self._environments.told()
         return Heartbeat(
             lease_number=self._leaser.number,
             held=self._ledger.keys(),
             started=started,
             workers=sum(lane.engine.workers for lane in self._lanes),
             idle_workers=sum(lane.handout.idle_workers for lane in self._lanes),
-            environments={} if self._environments_told else environments,
+            delivering=self._archive.delivering,
+            environments={} if environments == self._environments_told else environments,
             # Copied, for they change while they are on their way, and only what was told may be forgotten.
             blocks=[msgspec.structs.replace(block) for lane in self._lanes for block in lane.engine.blocks()],
             problem=self._problem(),
@@ -122,6 +132,7 @@ class Heart:
             self._spending.forgotten(lane.engine.forget(ended))
         self._demand.told(answer.demand)
         self._lanes[0].handout.recall(answer.recalled)
+        self._archive.deliver(answer.logs_wanted)
         for stirred in self._stirred.values():
             stirred.set()
 
@@ -141,6 +152,8 @@ class Heart:
                 self._workers_changed(sum(each.engine.workers for each in self._lanes))
                 lane.handout.pump()
                 self._leaser.room()
+                self._news.set()
+            if self._environments.told() != self._environments_told:
                 self._news.set()
             if lane.handout.outstanding and (news := lane.handout.mark_started()):
                 self._started.update(news)

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from endpoints.configuration import Configuration
+from endpoints.environments import Environments
 from endpoints.functions import CodeRefused, FunctionCodes
 from endpoints.ledger import Held, Ledger
 from endpoints.policy import refusal
@@ -17,14 +18,13 @@ from faas.models import FailureKind, Grant, LeasedTask, Location
 
 logger = logging.getLogger(__name__)
 
-ENVIRONMENT = "default"
-
 
 class Intake:
     """Takes leased tasks in, and queues each when nothing is missing any more.
 
     Args:
         configuration: who may run.
+        environments: what tasks may run in.
         owner_id: whose endpoint it is.
         ledger: holds the attempts, with the queues.
         codes: function code.
@@ -38,6 +38,7 @@ class Intake:
     def __init__(
         self,
         configuration: Configuration,
+        environments: Environments,
         owner_id: str,
         ledger: Ledger,
         codes: FunctionCodes,
@@ -49,6 +50,7 @@ class Intake:
         queued: Callable[[], None],
     ) -> None:
         self._configuration = configuration
+        self._environments = environments
         self._owner_id = owner_id
         self._ledger = ledger
         self._codes = codes
@@ -71,10 +73,15 @@ class Intake:
             self._ledger.add(held)
             if task.owner_id != self._owner_id and (reason := refusal(self._configuration, self._owner_id, task)):
                 self._failed(held, "refused", reason)
+            elif task.environment and task.environment not in self._environments:
+                self._failed(held, "refused", f"This endpoint has no environment {task.environment!r}.")
+            elif problem := self._environments.problem(held.environment):
+                self._released(held, problem)
+                self._troubled(RuntimeError(problem))  # the service was told; it must not go on like this
             elif task.argument_object is not None or task.objects or task.dependencies:
                 self._spawn([held])
             elif (modules := self._codes.modules(task.function_id)) is not None:
-                self._ledger.enqueue(held, (task.owner_id, ENVIRONMENT, modules))
+                self._ledger.enqueue(held, (task.owner_id, held.environment, modules))
             else:
                 without_code.setdefault(task.function_id, []).append(held)
         for waiting in without_code.values():
@@ -124,7 +131,7 @@ class Intake:
                 held.free()
 
     def _enqueue(self, held: Held, modules: str) -> None:
-        self._ledger.enqueue(held, (held.task.owner_id, ENVIRONMENT, modules))
+        self._ledger.enqueue(held, (held.task.owner_id, held.environment, modules))
 
     async def _fetch_values(self, held: Held) -> None:
         task = held.task

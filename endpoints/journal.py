@@ -2,6 +2,7 @@
 
 One file per chunk, one line per event, in the order of events::
 
+    worker <where it runs, as JSON>
     started <sequence>.<number> <seconds since the epoch> <runner's process id>
     ended <sequence>.<number>
 
@@ -13,10 +14,14 @@ result is lost all the same, so it did start and it does count.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
+from endpoints.whereabouts import Whereabouts
 from faas.models import AttemptKey
 
 
@@ -25,11 +30,12 @@ class Journal:
 
     Args:
         path: the file; made if absent. A chunk that runs again is appended.
+        worker: where it runs.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, worker: Whereabouts | None = None) -> None:
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        self._unwritten = ""
+        self._unwritten = f"worker {msgspec.json.encode(worker).decode()}\n" if worker else ""
 
     def started(self, attempt: AttemptKey, at: float, runner: int) -> None:
         """Note that a task runs; written by the next `flush`."""
@@ -55,6 +61,8 @@ class Journal:
 class JournalEntries:
     """What a journal says."""
 
+    worker: Whereabouts = field(default_factory=Whereabouts)
+    """Where the chunk ran last."""
     started: dict[AttemptKey, float] = field(default_factory=dict)
     """Every attempt that started, to when."""
     runners: dict[AttemptKey, int] = field(default_factory=dict)
@@ -86,6 +94,10 @@ def read_journal(path: Path) -> JournalEntries:
     except FileNotFoundError:
         return entries
     for line in text.splitlines(keepends=True):
+        if line.startswith("worker "):
+            with contextlib.suppress(msgspec.MsgspecError):
+                entries.worker = msgspec.json.decode(line[len("worker ") :], type=Whereabouts)
+            continue
         words = line.split()
         if not line.endswith("\n") or len(words) not in (2, 4):
             continue

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from endpoints.chunking import RunTimes
 from endpoints.waiting import Waiting
-from faas.models import DEFAULT_SHAPE, AttemptKey, LeasedTask
+from faas.models import DEFAULT_ENVIRONMENT, DEFAULT_SHAPE, AttemptKey, LeasedTask
 
 QueueKey: TypeAlias = tuple[str, str, str]
 """Owner, environment, modules: what tasks of one chunk have in common."""
@@ -46,6 +46,11 @@ class Held:
         """The attempt is over: let go of what it shared."""
         while self.let_go:
             self.let_go.pop()()
+
+    @property
+    def environment(self) -> str:
+        """The name of the environment it runs in."""
+        return self.task.environment or DEFAULT_ENVIRONMENT
 
     @property
     def alone(self) -> bool:

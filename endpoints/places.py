@@ -84,6 +84,11 @@ class Places:
         return self.directory / "spool"
 
     @property
+    def output(self) -> Path:
+        """What tasks printed, by day."""
+        return self.directory / "output"
+
+    @property
     def log(self) -> Path:
         """One line per event."""
         return self.directory / "agent.log"
@@ -93,6 +98,7 @@ class Places:
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.spool.mkdir(exist_ok=True, mode=0o700)
         self.run.mkdir(exist_ok=True, mode=0o700)
+        self.output.mkdir(exist_ok=True, mode=0o700)
         for part in ("code", "journal", "recalled", "results", "values"):
             (self.run / part).mkdir(exist_ok=True)
 

@@ -117,6 +117,14 @@ def child_processes() -> set[int]:
         return {child.pid for child in psutil.Process().children()}
 
 
+def peak_memory_bytes(pid: int) -> int | None:
+    """The most memory a process had resident, while it lives; None where the system does not say."""
+    try:
+        return int(Path(f"/proc/{pid}/status").read_text().partition("VmHWM:")[2].split(None, 1)[0]) * 1024
+    except (OSError, ValueError, IndexError):
+        return None
+
+
 def boot_clock_s() -> float:
     """Seconds since this machine was started, the clock of `kill_orphans`."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if sys.platform == "linux" else 0.0

@@ -10,6 +10,8 @@ from endpoints.block_book import name_prefix
 from endpoints.configuration import Configuration
 from endpoints.job_queue import cancel_all
 from endpoints.journal import read_journal
+from endpoints.output_file import find_unnamed, tail
+from endpoints.output_tail import TAIL_BYTES
 from endpoints.places import Places
 from endpoints.processes import stop_processes
 from endpoints.profiles import find_profile
@@ -65,7 +67,25 @@ def spool_lost(places: Places, spool: Spool) -> int:
         for attempt, at in entries.started.items():
             if attempt not in known:
                 message = "The endpoint's agent was killed while the task ran, and its worker with it."
-                batch.add(Outcome(attempt=attempt, state="lost", message=message, started_at=at))
+                stdout, stderr = (
+                    tail(find_unnamed(places.output, attempt, stream), TAIL_BYTES) for stream in ("out", "err")
+                )
+                where = entries.worker
+                batch.add(
+                    Outcome(
+                        attempt=attempt,
+                        state="lost",
+                        message=message,
+                        started_at=at,
+                        host=where.host,
+                        worker=where.worker,
+                        node=where.node,
+                        job_id=where.job_id,
+                        block_id=where.block_id,
+                        stdout=stdout,
+                        stderr=stderr,
+                    )
+                )
     if batch.outcomes:
         spool.save(batch)
         logger.warning("%d task(s) were running when the last agent was killed; reported lost", len(batch.outcomes))

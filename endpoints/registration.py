@@ -35,9 +35,15 @@ workers: {workers}
 #   grace: true
 #   edsger: {{functions: [6a204bd8-9c51-5f7c-9d3a-1f0f4a1f1a11]}}
 
-# The Python that functions run in; without this the agent's own.
+# The Pythons that functions run in; without this the agent's own. Any from 3.8 on will do, or a command that starts
+# one, and lines of shell before it.
 # environments:
 #   default: {{python: /opt/analysis/bin/python, variables: {{OMP_NUM_THREADS: "1"}}}}
+#   xpcs: {{setup: [module load hdf5, source /opt/conda/bin/activate xpcs]}}
+#   gpu: {{python: apptainer exec --nv /images/gpu.sif python3}}
+
+# How much of what a task prints is kept at the site, under output/, and for how many days.
+# output: {{task_bytes: 67108864, days: 7}}
 
 # labels: {{site: here}}
 

@@ -1,4 +1,4 @@
-"""Runs functions, one at a time, in a child interpreter: `python runner.py <commands fd> <answers fd> <bell fd>`.
+"""Runs functions, one at a time, in a child interpreter: `python runner.py <3 descriptors> <lent packages> <list>`.
 
 Standard library and dill only, Python 3.8 or newer, one file: it runs in whatever interpreter a site
 names, where nothing of ours is installed. A frame on either pipe is two lengths, a JSON header and
@@ -42,6 +42,9 @@ MOST_SILENT_BYTES = 16 * 1024
 """Answers the worker need not look at yet; well below what a pipe holds."""
 LONGEST_TRACEBACK = 24_000
 LARGEST_EXCEPTION_BYTES = 256 * 1024
+LONGEST_LIST = 16_000
+MEASURED_NS = 50_000_000
+"""Peak memory is measured of tasks that take longer than this."""
 _WATCHED_SIGNALS = [
     int(number)  # an enum member takes longer to look up
     for number in (
@@ -165,6 +168,34 @@ class Channel:
             parts.append(part)
             missing -= len(part)
         self._received = b"".join(parts)
+
+
+class PeakMemory:
+    """The most memory that one task had resident: Linux can be told to measure anew.
+
+    Of processes that the task started only the largest counts, and only if it is larger than every earlier one.
+    """
+
+    def __init__(self) -> None:
+        self._of_children = 0
+
+    def take(self) -> int:
+        """Bytes since this was asked last; that includes the short tasks for which nobody asks."""
+        import resource
+
+        unit = 1 if sys.platform == "darwin" else 1024
+        try:
+            with open("/proc/self/status", "rb") as file:
+                peak = int(file.read().partition(b"VmHWM:")[2].split(None, 1)[0]) * 1024
+            with open("/proc/self/clear_refs", "wb", buffering=0) as file:
+                file.write(b"5")
+        except (OSError, ValueError, IndexError):  # no Linux, or not allowed in this container: the peak so far
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        of_children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit
+        if of_children > self._of_children:
+            self._of_children = of_children
+            peak = max(peak, of_children)
+        return peak
 
 
 class Surroundings:
@@ -314,6 +345,26 @@ class ReferenceUnpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
+def byte_code_mark() -> bytes:
+    """What follows a pickle (and is ignored by unpickling) that holds byte code: the Python that runs it."""
+    return b"\npython %d.%d" % sys.version_info[:2]
+
+
+def check_byte_code(body: bytes) -> None:
+    """Refuse byte code of another Python: run all the same, it would crash the process.
+
+    Raises:
+        Unloadable: the message names both versions.
+    """
+    start = body.rfind(b"\npython ", len(body) - 20) if b"_create_code" in body else -1
+    if start >= 0 and body[start:] != byte_code_mark():
+        raise Unloadable(
+            "they hold functions or classes by value, as byte code that only Python %s runs, and this is Python %s."
+            " Put them into a module that is registered with modules=[...], or use the same minor version"
+            % (body[start + 8 :].decode(errors="replace"), python_version())
+        )
+
+
 def load_dill(main: types.ModuleType) -> Any:
     """The dill module, told what ``__main__`` is: a function's own namespace, not this program."""
     import dill
@@ -327,6 +378,7 @@ def unpack(packed: bytes, resolve: Function, main: types.ModuleType) -> Any:
     form, body = packed[:3], packed[3:]
     if form == b"pk\n":
         if b"dill" in body:
+            check_byte_code(body)
             dill = load_dill(main)
 
             class DillUnpickler(dill.Unpickler):  # type: ignore[name-defined]
@@ -360,7 +412,8 @@ def pack(value: Any, as_json: bool, main: types.ModuleType) -> bytes:
     except Exception:
         packed = b""
     try:
-        return b"pk\n" + load_dill(main).dumps(value, protocol=5)  # type: ignore[no-any-return]
+        by_value: bytes = load_dill(main).dumps(value, protocol=5)
+        return b"pk\n" + by_value + (byte_code_mark() if b"_create_code" in by_value else b"")
     except ImportError:
         if packed:
             return b"pk\n" + packed
@@ -526,6 +579,7 @@ class Runner:
         self._channel = channel
         self._functions: Dict[str, LoadedFunction] = {}
         self._results = ""
+        self._memory = PeakMemory()
 
     def serve(self) -> None:
         """Work until the worker closes the channel or this process is not fit for more."""
@@ -560,6 +614,8 @@ class Runner:
             if not answer[0]:
                 answer = _raised(error, types.ModuleType("__main__"))
         fields, result = answer
+        if fields["run_ns"] > MEASURED_NS:
+            fields["peak_bytes"] = self._memory.take()
         if not unfit and len(fields) == 1:
             ended = b'{"is":"ended","task":%d,"at_ns":%d,"run_ns":%d}' % (number, time.time_ns(), fields["run_ns"])
         else:
@@ -647,15 +703,20 @@ def _failed(kind: str, message: str, error: BaseException) -> Dict[str, Any]:
     }
 
 
-def dill_version() -> str:
-    """The installed dill's version, without importing it; empty if there is none."""
-    found = importlib.util.find_spec("dill")
-    if found is None or not found.origin:
-        return ""
-    for entry in os.listdir(os.path.dirname(os.path.dirname(found.origin))):
-        if entry.startswith("dill-") and entry.endswith((".dist-info", ".egg-info")):
-            return entry.split("-")[1].replace(".dist", "")
-    return "unknown"
+def installed_packages() -> str:
+    """What can be imported here, ``name==version …``, by the names of the packages' metadata alone: that is quick."""
+    found = {}
+    for directory in reversed(sys.path):
+        try:
+            entries = os.listdir(directory)
+        except OSError:  # an archive, or nothing at all
+            continue
+        for entry in entries:
+            if entry.endswith((".dist-info", ".egg-info")):
+                parts = entry.rpartition(".")[0].split("-")
+                found[parts[0].replace("_", "-").lower()] = parts[1] if len(parts) > 1 else "unknown"
+    text = " ".join("%s==%s" % package for package in sorted(found.items()))
+    return text if len(text) < LONGEST_LIST else text[:LONGEST_LIST].rpartition(" ")[0] + " …"
 
 
 def main() -> None:
@@ -673,7 +734,10 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         # Line by line, so that a crash keeps what was printed before it.
         stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)  # type: ignore[union-attr]
+    lent, listed = sys.argv[4:6]
     sys.argv = [""]
+    if lent and importlib.util.find_spec("dill") is None:
+        sys.path.append(lent)
     channel = Channel(commands, answers, bell)
     os.register_at_fork(after_in_child=channel.close)
     system = os.uname()
@@ -682,9 +746,10 @@ def main() -> None:
         "python": python_version(),
         "executable": sys.executable,
         "platform": "%s-%s-%s" % (system.sysname, system.release, system.machine),
-        "dill": dill_version(),
         "pid": str(os.getpid()),
     }
+    if listed:
+        hello["packages"] = installed_packages()
     channel.answer(json.dumps(hello).encode())
     Runner(channel).serve()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import select
 import shutil
 import signal
@@ -17,7 +18,8 @@ from pathlib import Path
 import msgspec
 
 from endpoints import processes, runner
-from endpoints.output_tail import OutputTail
+from endpoints.interpreter import Interpreter, Lent
+from endpoints.output_tail import OpenFile, OutputTail
 
 START_TIMEOUT_S = 120.0
 _READ_BYTES = 256 * 1024
@@ -25,7 +27,6 @@ _BELL_ONLY_S = 0.005
 """How long only the bell and the runner's end are waited for. After that also every answer wakes
 the worker, and every output, because a full pipe blocks the function."""
 _WITHOUT_PIDFD_S = 0.25
-_RUNNER_FILE = str(Path(runner.__file__).resolve())
 _SECRETS = ("FAAS_TOKEN", "FAAS_CREDENTIALS")
 """Of the agent's environment; functions have no business with them."""
 
@@ -52,6 +53,8 @@ class Answer(msgspec.Struct):
     message: str = ""
     exception_type: str = msgspec.field(name="type", default="")
     traceback: str = ""
+    peak_bytes: int | None = None
+    """The most memory the task had, where it took long enough to be measured."""
 
 
 @dataclass(frozen=True)
@@ -59,14 +62,8 @@ class RunnerKey:
     """What two tasks must agree in to share a runner."""
 
     owner_id: str
-    interpreter: tuple[str, ...]
-    environment: tuple[tuple[str, str], ...]
+    interpreter: Interpreter
     modules_directory: str
-
-    @property
-    def command(self) -> list[str]:
-        """The command that starts the interpreter."""
-        return list(self.interpreter) or [sys.executable]
 
 
 class RunnerProcess:
@@ -75,19 +72,24 @@ class RunnerProcess:
     Args:
         key: whose tasks it runs, in which interpreter, with which variables and modules.
         scratch: an empty directory that is the functions' working directory.
+        lent: what the interpreter may lack.
+        list_packages: whether it is to say what is installed there.
 
     Raises:
-        RunnerUnavailable: it could not be started, or dill is missing there.
+        RunnerUnavailable: it could not be started.
     """
 
-    def __init__(self, key: RunnerKey, scratch: Path) -> None:
+    def __init__(self, key: RunnerKey, scratch: Path, lent: Lent, *, list_packages: bool) -> None:
         self.key = key
         self.functions: set[str] = set()
         """Ids of the functions it has been sent."""
         self._results_directory: Path | None = None
         self.facts: dict[str, str] = {}
         """What it said of itself."""
+        self.peak_bytes: int | None = None
+        """The most memory it had since it was last measured, once it has ended."""
         self._scratch = scratch
+        self._runner_file = lent.runner
         self._mark = uuid.uuid4().hex
         self._unsent = b""
         self._received = b""
@@ -96,12 +98,14 @@ class RunnerProcess:
         self._answers, answers = os.pipe()
         self._bell, bell = os.pipe()
         environment = {name: value for name, value in os.environ.items() if name not in _SECRETS}
-        environment.update(key.environment)
+        environment.update(key.interpreter.variables)
         environment[processes.RUNNER_VARIABLE] = self._mark
         environment["GC_TASK_SANDBOX_DIR"] = str(scratch)  # Where a Globus Compute ShellFunction runs its command.
+        packages = str(lent.packages) if key.interpreter.foreign else ""
+        arguments = [str(lent.runner), str(commands), str(answers), str(bell), packages, "list" * list_packages]
         try:
             self._process = subprocess.Popen(
-                [*key.command, _RUNNER_FILE, str(commands), str(answers), str(bell)],
+                key.interpreter.command_line(arguments),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -114,7 +118,7 @@ class RunnerProcess:
             for descriptor in (self._commands, self._answers, self._bell):
                 os.close(descriptor)
             shutil.rmtree(scratch, ignore_errors=True)
-            raise RunnerUnavailable(f"The interpreter {' '.join(key.command)} could not be started: {error}") from error
+            raise RunnerUnavailable(key.interpreter.explain(f"could not be started: {error}")) from error
         finally:
             for descriptor in (commands, answers, bell):
                 os.close(descriptor)
@@ -139,6 +143,8 @@ class RunnerProcess:
             self._full.register(descriptor, select.POLLIN)
         self._answers_open = True
         self._await_hello()
+        for output in self._outputs:
+            output.take_unfinished()  # what set-up lines said is no task's
         self.send({"is": "setup", "scratch": str(scratch), "marker": marker, "path": self._path()})
 
     def _path(self) -> list[str]:
@@ -154,12 +160,16 @@ class RunnerProcess:
         """Whether its process runs."""
         return self._process.poll() is None
 
-    def reuse(self, results_directory: Path) -> None:
+    def reuse(self, results_directory: Path, open_output: OpenFile, open_errors: OpenFile) -> None:
         """Get ready for another chunk.
 
         Args:
             results_directory: where large results go from now on.
+            open_output: gives the file for what a task prints.
+            open_errors: gives the file for what it writes to stderr.
         """
+        self._outputs[0].keep(open_output)
+        self._outputs[1].keep(open_errors)
         self._busy_since_s = processes.boot_clock_s()
         if self._results_directory != results_directory:
             self._results_directory = results_directory
@@ -167,31 +177,25 @@ class RunnerProcess:
 
     def _await_hello(self) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
-        command = " ".join(self.key.command)
+        status: int | None = None
         reason = f"was not ready within {START_TIMEOUT_S:.0f} s"
         try:
             while time.monotonic() < deadline:
                 for _, header in self._frames_raw(deadline - time.monotonic()):
                     self.facts = msgspec.json.decode(header, type=dict[str, str])
                     self.facts.pop("is", None)
-                    if not self.facts.get("dill"):
-                        self.end()
-                        raise RunnerUnavailable(
-                            f"The interpreter {command} (Python {self.facts['python']}) has no dill, which unpacks"
-                            f" functions. Install it there: {self.facts['executable']} -m pip install dill"
-                        )
                     return
         except RunnerEnded:
-            reason = f"ended with exit code {self._process.wait()} before it was ready"
+            status = self._process.wait()
         except (msgspec.MsgspecError, ValueError):
             reason = "did not answer like a Python interpreter"
         self.kill()
-        said = self._outputs[1].take_unfinished().strip() or "nothing"
+        said = self._outputs[1].take_unfinished()
         for output in self._outputs:
             output.close()
-        raise RunnerUnavailable(
-            f"The interpreter {command} {reason}; runners need Python 3.8 or newer with dill. It said: {said[-1500:]}"
-        )
+        interpreter = self.key.interpreter
+        explained = interpreter.explain(reason, said) if status is None else interpreter.explain_start(status, said)
+        raise RunnerUnavailable(explained)
 
     def send(self, header: dict[str, object], *bodies: bytes) -> None:
         """Queue a frame; `flush` or `receive` sends it."""
@@ -319,7 +323,7 @@ class RunnerProcess:
                     break
                 stack += part
         frames = [line for line in stack.decode(errors="replace").splitlines() if line.startswith("  File ")]
-        frames = [line for line in frames if f'"{_RUNNER_FILE}"' not in line]
+        frames = [line for line in frames if f'"{self._runner_file}"' not in line]
         return "\n".join(["Where it was (most recent call last):", *reversed(frames), ""]) if frames else ""
 
     def take_output(self) -> tuple[str, str]:
@@ -332,9 +336,23 @@ class RunnerProcess:
 
     def exit_status(self) -> int:
         """Exit code, or minus the signal, of the ended process (of the runner behind a wrapping shell, too)."""
-        status = self._process.wait()
+        status = self._await_end()
         wrapped = self.facts.get("pid") != str(self._process.pid)
         return 128 - status if wrapped and 128 < status < 192 else status
+
+    def _await_end(self) -> int:
+        """Wait for the process, and learn how much memory it had: the system tells that once."""
+        if self._process.returncode is None:
+            try:
+                _, status, usage = os.wait4(self._process.pid, 0)
+            except ChildProcessError:
+                return self._process.wait()
+            self._process.returncode = os.waitstatus_to_exitcode(status)
+            # At first a process has its parent's memory, and that counts as its own: less than that tells nothing.
+            own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            if self.peak_bytes is None and usage.ru_maxrss > own:
+                self.peak_bytes = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        return self._process.returncode
 
     def kill(self) -> int:
         """Kill it with everything it started, at once; its output can still be taken.
@@ -344,10 +362,12 @@ class RunnerProcess:
         """
         if self._answers < 0:
             return 0
+        if self._process.returncode is None:
+            self.peak_bytes = processes.peak_memory_bytes(self._process.pid)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.kill()
-        self._process.wait()
+        self._await_end()
         _live.discard(self._process.pid)
         left = processes.kill_orphans(self._mark, self._process.pid, self._busy_since_s, _live)
         self._close()

@@ -20,6 +20,7 @@ from faas.models import (
     LeaseRequest,
     LeaseResponse,
     Location,
+    LogFound,
     OpenSession,
     ReportRequest,
     ReportResponse,
@@ -76,6 +77,10 @@ class Service:
         """Show that the agent lives; a long poll."""
         path = f"/v1/sessions/{self.session_id}/heartbeat"
         return await self._call("POST", path, beat, HeartbeatResponse, wait_s=beat.wait_s)
+
+    async def log_found(self, found: LogFound) -> None:
+        """Tell that output is stored, or that there is none."""
+        await self._call("POST", f"/v1/sessions/{self.session_id}/logs", found, dict[str, Any])
 
     async def function_code(self, function_id: str) -> FunctionCode:
         """Fetch the code of a function one of whose tasks is held."""

@@ -12,6 +12,7 @@ from endpoints.chunking import RunTimes
 from endpoints.configuration import Configuration
 from endpoints.demand import KnownDemand
 from endpoints.engine import ChunkEngine, EngineFailed, Premises
+from endpoints.environments import Environments
 from endpoints.functions import FunctionCodes
 from endpoints.handout import Handout
 from endpoints.heart import Heart
@@ -19,6 +20,7 @@ from endpoints.intake import Intake
 from endpoints.lane import Lane
 from endpoints.leasing import Leaser
 from endpoints.ledger import Ledger
+from endpoints.output_archive import OutputArchive
 from endpoints.places import Places
 from endpoints.reporter import Reporter
 from endpoints.segments import GrantStock
@@ -78,6 +80,7 @@ class Site:
         )
         self._engines = [engine_of(premises, shape) for shape in shapes]
         stock = GrantStock()
+        self._environments = Environments(configuration.environments)
         self.ledger = Ledger(run_times, unknown_s=_UNKNOWN_S, shapes=shapes)
         self.reporter = Reporter(
             service,
@@ -93,6 +96,7 @@ class Site:
         ]
         self._intake = Intake(
             configuration,
+            self._environments,
             opened.owner_id,
             self.ledger,
             FunctionCodes(places.run / "code", service),
@@ -106,15 +110,18 @@ class Site:
         self._leaser = Leaser(
             service, self._lanes, self.ledger, demand, self._intake, stock, run_times, configuration.leasing
         )
+        self._archive = OutputArchive(places.output, places.run / "values", service, configuration.output)
         self._heart = Heart(
             service,
             self._lanes,
             self.ledger,
+            self._environments,
             self._leaser,
             demand,
             self._spending,
             opened.heartbeat_s,
             workers_changed,
+            self._archive,
         )
         self._loops: list[asyncio.Task[None]] = []
 
@@ -130,7 +137,9 @@ class Site:
         waiting = self.ledger.waiting[shape]
         handout = Handout(
             configuration,
+            self._environments,
             places.run,
+            places.output,
             nonce,
             engine,
             self.ledger,
@@ -169,6 +178,7 @@ class Site:
             self._leasing,
             asyncio.ensure_future(self._heart.beat()),
             asyncio.ensure_future(self.reporter.run()),
+            asyncio.ensure_future(self._archive.run()),
             *(asyncio.ensure_future(self._mind(lane)) for lane in self._lanes),
         ]
         done, _ = await asyncio.wait(self._loops, return_when=asyncio.FIRST_EXCEPTION)
@@ -235,6 +245,7 @@ class Site:
 
     async def abandon(self) -> None:
         """End every loop; what was not reported stays in the spool."""
+        self._archive.stop()
         for loop in self._loops:
             loop.cancel()
         if self._loops:

@@ -8,8 +8,10 @@ import os
 from collections import OrderedDict
 
 from endpoints import processes
+from endpoints.interpreter import Interpreter, lend, own
 from endpoints.runner_process import RunnerKey, RunnerProcess
 from endpoints.scratch import Scratch
+from endpoints.whereabouts import whereabouts
 
 WARM_RUNNERS = 3
 """Runners kept for later chunks by one worker process."""
@@ -20,8 +22,11 @@ class WarmRunners:
 
     def __init__(self) -> None:
         self.process = os.getpid()
+        self.where = whereabouts()
         self._scratch = Scratch()
         self._runners: OrderedDict[RunnerKey, RunnerProcess] = OrderedDict()
+        self._listed: set[Interpreter] = set()
+        """Interpreters whose packages are known to the agent."""
         processes.adopt_orphans()
         # Under multiprocessing a process ends without atexit.
         multiprocessing.util.Finalize(None, self.stop, exitpriority=100)
@@ -41,7 +46,9 @@ class WarmRunners:
             self.discard(runner)
         while len(self._runners) >= WARM_RUNNERS:
             self._runners.popitem(last=False)[1].end()
-        runner = RunnerProcess(key, self._scratch.make())
+        lent = lend(self._scratch.directory / "lent") if key.interpreter.foreign else own()
+        runner = RunnerProcess(key, self._scratch.make(), lent, list_packages=key.interpreter not in self._listed)
+        self._listed.add(key.interpreter)
         self._runners[key] = runner
         return runner
 

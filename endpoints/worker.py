@@ -8,7 +8,6 @@ When a runner dies only the task that had started is at fault: those sent but no
 from __future__ import annotations
 
 import os
-import socket
 import threading
 import time
 from collections import deque
@@ -19,7 +18,10 @@ import msgspec
 
 from endpoints.chunk import Chunk, ChunkReport, ChunkTask, TaskReport
 from endpoints.code_cache import CachedCode, CodeCache, CodeUnavailable
+from endpoints.interpreter import Interpreter
 from endpoints.journal import Journal
+from endpoints.output_file import OutputFile, Stream, place
+from endpoints.output_tail import OpenFile, no_file
 from endpoints.runner_process import Answer, RunnerEnded, RunnerKey, RunnerProcess, RunnerUnavailable
 from endpoints.verdicts import explain_end
 from endpoints.warm_runners import WarmRunners
@@ -79,11 +81,18 @@ class ChunkRun:
         self._reports: list[TaskReport | None] = [None] * len(chunk.tasks)
         self._waiting = deque(range(len(chunk.tasks)))
         self._facts: dict[str, str] = {}
+        self._news: dict[str, str] = {}
+        self._broken = ""
         self._unexplained_deaths = 0
-        self._environment = tuple(sorted(chunk.environment.items()))
+        self._interpreter = Interpreter(
+            chunk.environment, tuple(chunk.interpreter), tuple(chunk.setup), tuple(sorted(chunk.variables.items()))
+        )
+        self._where = runners.where
         journal = self._directory / "journal"
         journal.mkdir(exist_ok=True)
-        self._journal = Journal(journal / chunk.chunk_id)
+        self._journal = Journal(journal / chunk.chunk_id, self._where)
+        self._sent: deque[int] = deque()
+        """Tasks the runner has been sent and has not yet answered."""
         # Of the task that runs now, as far as the runner has told:
         self._started: int | None = None
         self._started_at = 0.0
@@ -97,13 +106,17 @@ class ChunkRun:
                 self._run_some()
         finally:
             self._journal.close()
-        host = socket.gethostname()
+        where = self._where
         return ChunkReport(
             chunk_id=self._chunk.chunk_id,
-            host=host,
-            worker=f"{os.getpid()}@{host}",
+            host=where.host,
+            worker=where.worker,
+            node=where.node,
+            job_id=where.job_id,
+            block_id=where.block_id,
             python_version=self._facts.get("python", ""),
-            runner=self._facts,
+            runner=self._news,
+            broken=self._broken,
             tasks=[report for report in self._reports if report is not None],
         )
 
@@ -116,10 +129,16 @@ class ChunkRun:
         try:
             runner = self._runners.take(key)
         except RunnerUnavailable as error:
+            self._broken = str(error)
             while (code := self._code_of_next()) and self._key(code) == key:
-                self._fail(self._waiting.popleft(), "crash", str(error))
+                index = self._waiting.popleft()
+                attempt = self._tasks[index].attempt
+                self._reports[index] = TaskReport(attempt=attempt, state="released", message=self._broken)
             return
         self._facts = runner.facts
+        if "packages" in runner.facts:  # once from each runner: the list is long
+            self._news = dict(runner.facts)
+            del runner.facts["packages"]
         try:
             self._feed(runner)
         except BaseException:
@@ -127,9 +146,7 @@ class ChunkRun:
             raise
 
     def _key(self, code: CachedCode) -> RunnerKey:
-        return RunnerKey(
-            self._chunk.owner_id, tuple(self._chunk.interpreter), self._environment, code.modules_directory
-        )
+        return RunnerKey(self._chunk.owner_id, self._interpreter, code.modules_directory)
 
     def _code_of_next(self) -> CachedCode | None:
         """The code of the next task to send; those that cannot run are reported and passed over."""
@@ -147,8 +164,12 @@ class ChunkRun:
 
     def _feed(self, runner: RunnerProcess) -> None:
         """Send tasks ahead and take in answers, until the chunk or the runner ends."""
-        sent: deque[int] = deque()
-        runner.reuse(self._results)
+        sent = self._sent
+        sent.clear()
+        if self._chunk.output_directory:
+            runner.reuse(self._results, self._opener("out"), self._opener("err"))
+        else:
+            runner.reuse(self._results, no_file, no_file)
         sent_bytes = 0
         while True:
             while len(sent) < SENT_AHEAD and sent_bytes < SENT_AHEAD_BYTES:
@@ -166,8 +187,8 @@ class ChunkRun:
                     if answer.what == "started":
                         self._note_start(answer, runner)
                     elif answer.what == "ended" and sent and answer.task == sent[0]:
-                        sent.popleft()
                         self._take(answer, body, runner)
+                        sent.popleft()
                         unfit = bool(answer.unfit)
                     else:
                         raise ValueError(f"unexpected answer {answer.what}")
@@ -187,6 +208,18 @@ class ChunkRun:
             self._deadline = float("inf")
             self._waiting.extendleft(reversed(sent))
             return
+
+    def _opener(self, stream: Stream) -> OpenFile:
+        """Opens the files for one stream of the tasks that the runner has been sent."""
+
+        def open_file(ahead: int) -> OutputFile | None:
+            if ahead >= len(self._sent):
+                return None  # a thread of a task that is over
+            task = self._tasks[self._sent[ahead]]
+            at = place(Path(self._chunk.output_directory), task.attempt, task.task_id, time.time())
+            return OutputFile(at.with_name(f"{at.name}.{stream}"), self._chunk.output_bytes)
+
+        return open_file
 
     def _send(self, runner: RunnerProcess, task: ChunkTask, index: int, code: CachedCode) -> int:
         function = code.function
@@ -235,6 +268,7 @@ class ChunkRun:
             run_s=answer.run_ns / 1e9,
             stdout=stdout,
             stderr=stderr,
+            peak_memory_bytes=answer.peak_bytes,
         )
         if answer.kind:
             failure = Failure(
@@ -333,6 +367,7 @@ class ChunkRun:
             run_s=run_s,
             stdout=stdout,
             stderr=stderr,
+            peak_memory_bytes=runner.peak_bytes,
         )
 
     def _fail(self, index: int, kind: FailureKind, message: str) -> None:
@@ -352,6 +387,7 @@ class ChunkRun:
         run_s: float | None = None,
         stdout: str = "",
         stderr: str = "",
+        peak_memory_bytes: int | None = None,
     ) -> None:
         self._reports[index] = TaskReport(
             attempt=self._tasks[index].attempt,
@@ -364,6 +400,7 @@ class ChunkRun:
             run_s=run_s,
             stdout=stdout,
             stderr=stderr,
+            peak_memory_bytes=peak_memory_bytes,
         )
 
 

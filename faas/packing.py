@@ -29,6 +29,8 @@ DILL_CODE = "01"
 
 _GLOBAL_OPCODE = b"\x93"
 _BY_VALUE_MARK = b"dill._dill"
+_BYTE_CODE = b"_create_code"
+_BYTE_CODE_OF = b"\npython "
 
 
 class UnshippedModuleWarning(UserWarning):
@@ -59,7 +61,8 @@ def pack_value(value: Any) -> bytes:
     from faas import byvalue  # takes dill, which most values do not
 
     try:
-        return PICKLE + byvalue.dumps(value, frozenset(shipped))
+        body = byvalue.dumps(value, frozenset(shipped))
+        return PICKLE + body + (_byte_code_of_this_python() if _BYTE_CODE in body else b"")
     except Exception as error:
         raise SerializationFailed(_cannot_pack("The value", value, error)) from error
 
@@ -127,6 +130,7 @@ def unpack_value(data: bytes | memoryview) -> Any:
                 return pickle.loads(body)
             from faas import byvalue
 
+            _check_byte_code(bytes(body))
             return byvalue.loads(body)
         if header == JSON:
             return json.loads(bytes(body))
@@ -134,6 +138,8 @@ def unpack_value(data: bytes | memoryview) -> Any:
             from faas import byvalue
 
             return byvalue.loads(base64.b64decode(bytes(body)))
+    except SerializationFailed:
+        raise
     except ImportError as error:
         raise SerializationFailed(
             f"The value needs the module {error.name!r}, which this Python does not have. Install it here, "
@@ -145,6 +151,23 @@ def unpack_value(data: bytes | memoryview) -> Any:
             "Use the same versions of Python and packages here and at the site, or return plain values."
         ) from error
     raise SerializationFailed(f"Bytes that start with {header!r} are no packed value.")
+
+
+def _byte_code_of_this_python() -> bytes:
+    """What follows a pickle that holds byte code, and is ignored by unpickling; runners do the same."""
+    return _BYTE_CODE_OF + b"%d.%d" % sys.version_info[:2]
+
+
+def _check_byte_code(body: bytes) -> None:
+    """Refuse byte code of another Python: loaded all the same, it would crash this process when it is called."""
+    start = body.rfind(_BYTE_CODE_OF, len(body) - 20) if _BYTE_CODE in body else -1
+    if start >= 0 and body[start:] != _byte_code_of_this_python():
+        theirs = body[start + len(_BYTE_CODE_OF) :].decode(errors="replace")
+        raise SerializationFailed(
+            f"The value holds functions or classes of Python {theirs} by value, as byte code that this Python "
+            f"{platform.python_version()} cannot run. Return plain values, define the classes in a module that both "
+            "sides have, or use the same minor version here and at the site."
+        )
 
 
 _marks: tuple[tuple[int, int], list[bytes]] = ((0, 0), [])

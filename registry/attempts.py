@@ -83,6 +83,11 @@ _CLOSE = Prepared(
             attempts.c.python_version: sa.bindparam("python"),
             attempts.c.stdout: sa.bindparam("out"),
             attempts.c.stderr: sa.bindparam("err"),
+            attempts.c.node: sa.bindparam("on_node"),
+            attempts.c.job_id: sa.bindparam("in_job"),
+            attempts.c.block_id: sa.bindparam("in_block"),
+            attempts.c.environment: sa.bindparam("within"),
+            attempts.c.peak_memory_bytes: sa.bindparam("peak"),
         }
     )
 )
@@ -214,6 +219,11 @@ def _close(item: Settled, decision: Decision, now: float) -> Row:
         "python": plain(report.python_version) if report else None,
         "out": plain(report.stdout[-_OUTPUT_CHARACTERS:]) or None if report else None,
         "err": plain(report.stderr[-_OUTPUT_CHARACTERS:]) or None if report else None,
+        "on_node": plain(report.node) if report else None,
+        "in_job": plain(report.job_id) or None if report else None,
+        "in_block": plain(report.block_id) or None if report else None,
+        "within": plain(report.environment) or None if report else None,
+        "peak": report.peak_memory_bytes if report else None,
     }
 
 

@@ -10,7 +10,7 @@ import msgspec
 import sqlalchemy as sa
 
 from faas.errors import Conflict, InvalidRequest, NotFound
-from faas.models import Endpoint, Pool, RegisterEndpoint, RunPolicy
+from faas.models import DEFAULT_ENVIRONMENT, Endpoint, Pool, RegisterEndpoint, RunPolicy
 
 from . import blocks
 from .database import Transaction
@@ -21,11 +21,12 @@ from .requirements import UNTOLD, Offering, Requirements, offering_of
 from .schema import attempts, classes, endpoints, identities, leases, pools, sessions, tasks
 from .spending import spent
 
-_SITE = Prepared(
-    sa.select(endpoints, identities.c.name.label("owner"))
-    .join(identities, identities.c.identity_id == endpoints.c.owner_id)
-    .where(endpoints.c.endpoint_id == sa.bindparam("wanted"))
-)
+_SITES = sa.select(
+    # not what runners said of the environments: that is long, and decides nothing
+    *[column for column in endpoints.c if column.name != "environments"],
+    identities.c.name.label("owner"),
+).join(identities, identities.c.identity_id == endpoints.c.owner_id)
+_SITE = Prepared(_SITES.where(endpoints.c.endpoint_id == sa.bindparam("wanted")))
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,16 @@ class Site:
     labels: dict[str, str] = field(default_factory=dict)
     offering: Offering | None = None
     """None before the first session: nothing is known of its workers."""
+    broken: frozenset[str] = frozenset()
+    """Environments in which nothing can be run now."""
 
     def shape_for(self, needed: Requirements) -> str | None:
         """The shape of worker that is to run a task here; None where it cannot run."""
         return (self.offering or UNTOLD).shape_for(needed)
+
+    def works(self, environment: str) -> bool:
+        """Whether tasks of this environment may be tried here now, as far as its agent has told."""
+        return (environment or DEFAULT_ENVIRONMENT) not in self.broken
 
     def allows(self, identity_id: str, identity: str, function_id: str | None = None) -> bool:
         """Whether this identity may run (this function) here: the owner always, others as configured."""
@@ -118,9 +125,7 @@ def delete(transaction: Transaction, principal: Principal, reference: str) -> No
 
 def all_sites(transaction: Transaction, *, online: bool = False) -> dict[str, Site]:
     """Every endpoint, or every one whose agent is heard from, by id."""
-    query = sa.select(endpoints, identities.c.name.label("owner")).join(
-        identities, identities.c.identity_id == endpoints.c.owner_id
-    )
+    query = _SITES
     if online:
         query = query.join(sessions, sessions.c.session_id == endpoints.c.session_id).where(
             sessions.c.state == "active"
@@ -355,6 +360,7 @@ def _site(row: Any) -> Site:
         policy=msgspec.convert(from_json(row.policy), RunPolicy),
         labels=from_json(row.labels),
         offering=offering_of(row.offering),
+        broken=frozenset(from_json(row.broken) or ()),
     )
 
 

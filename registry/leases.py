@@ -136,7 +136,9 @@ def eligible(transaction: Transaction, here: Site) -> list[QueuedClass]:
                 continue
         needed = requirements_of(row.requirements)
         shape = here.shape_for(needed)
-        if shape is not None and here.allows(row.owner_id, names.get(row.owner_id, ""), row.function_id):
+        if shape is None or not here.works(needed.environment):
+            continue
+        if here.allows(row.owner_id, names.get(row.owner_id, ""), row.function_id):
             found.append(
                 QueuedClass(
                     row.class_id,

@@ -71,6 +71,7 @@ endpoints = sa.Table(
     sa.Column("policy", sa.JSON, nullable=False),
     sa.Column("environments", sa.JSON, nullable=False),
     sa.Column("offering", sa.Text),
+    sa.Column("broken", sa.JSON(none_as_null=True)),
     sa.Column("workers", sa.Integer, nullable=False, default=0),
     sa.Column("idle_workers", sa.Integer, nullable=False, default=0),
     sa.Column("session_id", Id),
@@ -268,6 +269,11 @@ attempts = sa.Table(
     sa.Column("python_version", sa.Text),
     sa.Column("stdout", sa.Text),
     sa.Column("stderr", sa.Text),
+    sa.Column("node", sa.Text),
+    sa.Column("job_id", sa.Text),
+    sa.Column("block_id", sa.Text),
+    sa.Column("environment", sa.Text),
+    sa.Column("peak_memory_bytes", sa.BigInteger),
     sqlite_with_rowid=False,
 )
 sa.Index(
@@ -275,6 +281,22 @@ sa.Index(
     attempts.c.session_id,
     sqlite_where=attempts.c.ended_at.is_(None),
     postgresql_where=attempts.c.ended_at.is_(None),
+)
+
+log_requests = sa.Table(
+    "log_requests",
+    metadata,
+    sa.Column("request_id", Id, primary_key=True),
+    sa.Column("sequence", Sequence, nullable=False),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("stream", sa.String(8), nullable=False),
+    sa.Column("session_id", Id, nullable=False),
+    sa.Column("object_id", Id, nullable=False),
+    sa.Column("state", sa.String(8), nullable=False),
+    sa.Column("size_bytes", sa.BigInteger),
+    sa.Column("created_at", Time, nullable=False),
+    sa.Index(None, "session_id"),
+    sa.Index(None, "sequence", "number"),
 )
 
 leases = sa.Table(

@@ -179,4 +179,9 @@ def _attempt(row: AnyRow) -> Attempt:
         python_version=row.python_version or "",
         stdout=row.stdout or "",
         stderr=row.stderr or "",
+        node=row.node or "",
+        job_id=row.job_id or "",
+        block_id=row.block_id or "",
+        environment=row.environment or "",
+        peak_memory_bytes=row.peak_memory_bytes,
     )

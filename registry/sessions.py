@@ -7,6 +7,7 @@ does not count: ``tick`` notices the gap in its own beats and moves ``resumed_at
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
@@ -105,6 +106,7 @@ def open_session(transaction: Transaction, endpoint_id: str, request: OpenSessio
             policy=msgspec.to_builtins(request.policy),
             labels={**here.labels, **request.labels},
             offering=offering.text,
+            broken=None,
             workers=0,
             idle_workers=0,
             problem=None,
@@ -139,6 +141,11 @@ def heartbeat(transaction: Transaction, endpoint_id: str, session_id: str, beat:
         Conflict: the session is over.
     """
     heard(transaction, endpoint_id, session_id)
+    told: dict[str, Any] = {}
+    if beat.environments:
+        broken = sorted(name for name, facts in beat.environments.items() if "problem" in facts)
+        told = {"environments": _environments(transaction, endpoint_id, beat), "broken": broken or None}
+        transaction.changes.work = True  # there may be some for an environment that works again
     transaction.execute(
         sa.update(endpoints)
         .where(endpoints.c.endpoint_id == endpoint_id)
@@ -147,7 +154,7 @@ def heartbeat(transaction: Transaction, endpoint_id: str, session_id: str, beat:
             idle_workers=beat.idle_workers,
             problem=plain(beat.problem[: blocks.MESSAGE_CHARACTERS]) or None,
             ports=beat.ports or None,
-            **({"environments": beat.environments} if beat.environments else {}),
+            **told,
         )
     )
     blocks.take(transaction, endpoint_id, session_id, beat.blocks)
@@ -172,6 +179,17 @@ def heartbeat(transaction: Transaction, endpoint_id: str, session_id: str, beat:
             settled.append(Settled(key, "lost" if row.state == "started" else "released"))
     settle(transaction, endpoint_id, settled)
     return recalled
+
+
+def _environments(transaction: Transaction, endpoint_id: str, beat: Heartbeat) -> dict[str, dict[str, str]]:
+    """What is known of the environments an agent names: of those none has run in yet, what earlier sessions said."""
+    query = sa.select(endpoints.c.environments).where(endpoints.c.endpoint_id == endpoint_id)
+    before = transaction.execute(query).scalar_one()
+    known = {name: {key: value for key, value in facts.items() if key != "problem"} for name, facts in before.items()}
+    return {
+        name: facts if "python" in facts else {**known.get(name, {}), **facts}
+        for name, facts in beat.environments.items()
+    }
 
 
 def recalled(transaction: Transaction, endpoint_id: str, session_id: str) -> list[AttemptKey]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -19,12 +20,14 @@ from faas.commands.display import (
     print_fields,
     print_json,
     print_table,
+    size,
     span,
 )
 from faas.commands.inputs import parse_choices, parse_moment, parse_pairs
+from faas.commands.logs import Stream, read_log
 from faas.commands.lookup import NEWEST, find_task, segment
 from faas.commands.results import print_result, save_result
-from faas.errors import FaasError, TaskPending
+from faas.errors import ConfigurationError, FaasError, TaskPending
 from faas.link import Link
 from faas.models import Attempt, CancelRequest, CancelResponse, Task, TaskPage, TaskQuery, TaskState
 
@@ -107,25 +110,33 @@ def show_task(task: TaskId, as_json: AsJson = False) -> None:
             "result in": found.location_key,
         }
     )
-    if found.attempts:
+    for attempt in found.attempts:
         typer.echo()
-        print_table(
-            ["attempt", "state", "endpoint", "host", "leased", "ran", "message"],
-            (
-                [
-                    str(one.number),
-                    one.state,
-                    one.endpoint,
-                    one.host,
-                    moment(one.leased_at)[11:19],
-                    _ran(one),
-                    one.message,
-                ]
-                for one in found.attempts
-            ),
-            whole=2,
-            empty="",
-        )
+        _print_attempt(attempt)
+
+
+def _print_attempt(attempt: Attempt) -> None:
+    at = f" at {one_line(attempt.endpoint)}" if attempt.endpoint else ""
+    typer.echo(f"attempt {attempt.number}  {one_line(attempt.state)}{at}")
+    node = attempt.node or attempt.host
+    job = f"job {attempt.job_id}" if attempt.job_id else ""
+    block = f"block {attempt.block_id}" if attempt.block_id else ""
+    python = f"Python {attempt.python_version}" if attempt.python_version else ""
+    within = f"environment {attempt.environment}" if attempt.environment else ""
+    print_fields(
+        {
+            "  leased": moment(attempt.leased_at),
+            "  started": moment(attempt.started_at),
+            "  ran": _ran(attempt),
+            "  node": ", ".join(filter(None, (node, job, block))),
+            "  worker": attempt.worker,
+            "  in": ", ".join(filter(None, (within, python))),
+            "  memory": f"{size(attempt.peak_memory_bytes)} at most" if attempt.peak_memory_bytes else "",
+        }
+    )
+    if attempt.message:
+        text = f"  because  {one_line(attempt.message)}"
+        typer.echo(textwrap.fill(text, 80, subsequent_indent=" " * 11, break_long_words=False))
 
 
 @app.command("result")
@@ -155,21 +166,69 @@ def show_result(
 
 
 @app.command("logs")
-def show_logs(task: TaskId, as_json: AsJson = False) -> None:
-    """Print the end of what each attempt wrote to standard output and standard error."""
+def show_logs(
+    task: TaskId,
+    attempt: Annotated[int | None, typer.Option(metavar="N", help="Only of this attempt.")] = None,
+    stderr: Annotated[bool, typer.Option("--stderr", help="Only standard error.")] = False,
+    output: Annotated[
+        Path | None, typer.Option(help="Write it there: stdout, or stderr with --stderr; of the last attempt, or N's.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print all that each attempt wrote to standard output and standard error, fetched from its site."""
+    streams: list[Stream] = ["stderr"] if stderr else ["stdout"] if output is not None else ["stdout", "stderr"]
     with open_link() as link:
         found = _get(link, task)
-    if as_json:
-        return print_json(
-            [{"attempt": one.number, "stdout": one.stdout, "stderr": one.stderr} for one in found.attempts]
-        )
-    for one in found.attempts:
-        for name, text in (("stdout", one.stdout), ("stderr", one.stderr)):
-            if text:
-                typer.echo(f"--- attempt {one.number} at {one_line(one.endpoint)}, {name}", err=True)
-                typer.echo(text, nl=not text.endswith("\n"))
-    if not any(one.stdout or one.stderr for one in found.attempts):
+        attempts = [one for one in found.attempts if attempt in (None, one.number)]
+        if attempt is not None and not attempts:
+            raise FaasError(f"Task {found.task_id} has no attempt {attempt}; it has {len(found.attempts)}.")
+        if as_json:
+            return print_json([_log_in_json(link, found.task_id, one, streams) for one in attempts])
+        if output is not None:
+            return _save_log(link, found, attempts[-1:], streams[0], output)
+        wrote = False
+        for one in attempts:
+            for stream in streams:
+                wrote |= _print_log(link, found.task_id, one, stream)
+    if not wrote:
         typer.echo(f"Nothing was written; the task is {found.state}.", err=True)
+
+
+def _print_log(link: Link, task_id: str, attempt: Attempt, stream: Stream) -> bool:
+    """Whether there was something to print."""
+    log = read_log(link, task_id, attempt, stream)
+    last = b""
+    for piece in log.pieces:
+        if not last:
+            note = f" ({log.note})" if log.note else ""
+            typer.echo(f"--- attempt {attempt.number} at {one_line(attempt.endpoint)}, {stream}{note}", err=True)
+        last = piece
+        typer.echo(piece, nl=False)
+    if last and not last.endswith(b"\n"):
+        typer.echo()
+    if log.note and not last:
+        typer.echo(f"--- attempt {attempt.number}, {stream}: {log.note}", err=True)
+    return bool(last or log.note)
+
+
+def _log_in_json(link: Link, task_id: str, attempt: Attempt, streams: list[Stream]) -> dict[str, object]:
+    logs = {stream: read_log(link, task_id, attempt, stream) for stream in streams}
+    texts: dict[str, str] = {stream: b"".join(log.pieces).decode(errors="replace") for stream, log in logs.items()}
+    return {"attempt": attempt.number, **texts, "notes": [log.note for log in logs.values() if log.note]}
+
+
+def _save_log(link: Link, task: Task, attempts: list[Attempt], stream: Stream, path: Path) -> None:
+    size_bytes, note = 0, ""
+    try:
+        with path.open("wb") as file:
+            for attempt in attempts:
+                log = read_log(link, task.task_id, attempt, stream)
+                note = log.note
+                for piece in log.pieces:
+                    size_bytes += file.write(piece)
+    except OSError as error:
+        raise ConfigurationError(f"Cannot write {path}: {error.strerror}.") from error
+    typer.echo(f"Wrote {size_bytes} bytes to {path}{f' ({note})' if note else ''}.", err=True)
 
 
 @app.command("cancel")

@@ -103,7 +103,8 @@ class Endpoint(Model, kw_only=True):
     shapes: dict[str, Shape] = {}
     """The workers it has or can get, by name; as its last session told, empty before the first."""
     environments: dict[str, dict[str, str]] = {}
-    """Environment name to what its runners reported: ``python``, ``platform``, …; empty where none has yet."""
+    """Environment name to what its runners reported: ``python``, ``platform``, ``packages``, …; empty where none has
+    yet. ``problem`` says why nothing can be run in it now."""
     problem: str = ""
     """Why it cannot run anything now; empty when well, and when offline."""
     blocks: list[Block] = []

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from .common import AttemptKey, FailureKind, Finite, Location, Model, Small
+from .common import AttemptKey, FailureKind, Finite, Location, Model, Small, Whole
 from .endpoints import Block, Port, RunPolicy, Shape, Spent
 from .results import Grant
 
@@ -139,6 +139,13 @@ class Outcome(Model, kw_only=True):
     python_version: str = ""
     stdout: str = ""
     stderr: str = ""
+    node: str = ""
+    """The node as its scheduler calls it."""
+    job_id: str = ""
+    block_id: str = ""
+    environment: str = ""
+    peak_memory_bytes: Whole | None = None
+    """Of tasks that take long enough to be measured."""
 
 
 class ReportRequest(Model, kw_only=True):
@@ -172,6 +179,9 @@ class Heartbeat(Model, kw_only=True):
     workers: Small = 0
     idle_workers: Small = 0
     environments: dict[str, dict[str, str]] = {}
+    """Where there is news: every environment, with what its runners said, or the ``problem`` that it has now."""
+    delivering: list[str] = []
+    """Ids of the requests for output that it is working on; others are asked again."""
     blocks: list[Block] = []
     """Live ones, and ended ones until a heartbeat that told of their end was answered."""
     problem: str = ""
@@ -183,9 +193,31 @@ class Heartbeat(Model, kw_only=True):
     wait_s: Finite = 0.0
 
 
+class LogRequest(Model, kw_only=True):
+    """Somebody wants to see all that an attempt printed."""
+
+    request_id: str
+    attempt: AttemptKey
+    task_id: str
+    stream: Literal["stdout", "stderr"]
+    grant: Grant
+    """To store the file."""
+
+
+class LogFound(Model, kw_only=True):
+    """What an agent did about a request for output."""
+
+    request_id: str
+    size_bytes: Whole | None = None
+    """As stored; None if there is no such file."""
+
+
 class HeartbeatResponse(Model, kw_only=True):
-    """Attempts to stop and drop: their task has ended."""
+    """What the agent is to do."""
 
     recalled: list[AttemptKey] = []
+    """Attempts to stop and drop: their task has ended."""
+    logs_wanted: list[LogRequest] = []
+    """Output to store."""
     demand: Demand = msgspec.field(default_factory=Demand)
     spent: Spent = msgspec.field(default_factory=Spent)

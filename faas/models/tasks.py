@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from .common import FailureKind, Finite, Location, Model, Small, TaskState, Whole
+from .results import Grant
 
 
 class Submission(Model, kw_only=True):
@@ -97,6 +100,14 @@ class Attempt(Model, kw_only=True):
     stdout: str = ""
     """The last few kilobytes."""
     stderr: str = ""
+    node: str = ""
+    """The node as its scheduler calls it."""
+    job_id: str = ""
+    """The batch job the worker ran in; empty outside of one."""
+    block_id: str = ""
+    environment: str = ""
+    peak_memory_bytes: int | None = None
+    """The most memory the task had, where it took more than a few hundredths of a second."""
 
 
 class Task(Model, kw_only=True):
@@ -132,6 +143,26 @@ class Task(Model, kw_only=True):
     location_key: str = ""
     """The result object's place in the store, for people who look for it there."""
     attempts: list[Attempt] = []
+
+
+class LogQuery(Model, kw_only=True):
+    """Ask for all that an attempt printed."""
+
+    stream: Literal["stdout", "stderr"] = "stdout"
+    attempt: Small | None = None
+    """Its number; None for the last one."""
+    wait_s: Finite = 20.0
+    """How long its site may take, 25 at most."""
+
+
+class TaskLog(Model, kw_only=True):
+    """Where the output of an attempt is to be had."""
+
+    attempt: int
+    state: Literal["stored", "absent", "offline", "pending"]
+    """``absent``: it printed nothing, or its site has not kept it. ``pending``: ask again."""
+    grant: Grant | None = None
+    size_bytes: int = 0
 
 
 class TaskQuery(Model, kw_only=True):

@@ -17,7 +17,9 @@ from faas.models import (
     ReportResponse,
     SessionOpened,
 )
-from registry import sessions, spending
+from registry import logs, sessions, spending
+from registry.database import Transaction
+from router.api.logs import requests_for
 from router.api.routes import Call, Routes
 from router.wakeups import WORK, session
 
@@ -63,22 +65,33 @@ async def heartbeat(call: Call[Heartbeat]) -> HeartbeatResponse:
     service, session_id, beat = call.service, call.path("session_id"), call.body
     endpoint_id = call.principal.endpoint_id
     recalled = await service.database.write(sessions.heartbeat, endpoint_id, session_id, beat)
+    asked: list[str] = []
     if not recalled:
         # An agent without workers does not ask for work: it has to be told that there is some.
         at_rest = not beat.workers and not beat.known_demand
         topics = [session(session_id), *([WORK] if at_rest else [])]
 
-        async def look() -> list[AttemptKey] | None:
-            recalled = await service.database.glance(sessions.recalled, endpoint_id, session_id)
+        async def look() -> tuple[list[AttemptKey], list[str]] | None:
+            seen = await service.database.glance(_for_agent, endpoint_id, session_id, beat.delivering)
             waits = at_rest and (await service.dispatch.demand(endpoint_id, since=time.monotonic())).tasks
-            return recalled if recalled or waits else None
+            return seen if any(seen) or waits else None
 
         wait_s = min(beat.wait_s, _MAX_HEARTBEAT_WAIT_S)
-        recalled = await service.wakeups.until(look, wait_s, *topics) or []
+        recalled, asked = await service.wakeups.until(look, wait_s, *topics) or ([], [])
     costs = await service.database.read(spending.spent, [endpoint_id])
     return HeartbeatResponse(
-        recalled=recalled, demand=await service.dispatch.demand(endpoint_id), spent=costs[endpoint_id]
+        recalled=recalled,
+        logs_wanted=await requests_for(service, endpoint_id, session_id, asked) if asked else [],
+        demand=await service.dispatch.demand(endpoint_id),
+        spent=costs[endpoint_id],
     )
+
+
+def _for_agent(
+    transaction: Transaction, endpoint_id: str, session_id: str, delivering: list[str]
+) -> tuple[list[AttemptKey], list[str]]:
+    """The attempts to stop, and the requests for output that the agent has not heard of."""
+    return sessions.recalled(transaction, endpoint_id, session_id), logs.unheard(transaction, session_id, delivering)
 
 
 @routes.add("DELETE", "/sessions/{session_id}", "endpoint", answer=Nothing)

@@ -24,7 +24,10 @@ class ChunkMaker:
 
     run_directory: Path
     interpreter: list[str] = field(default_factory=list)
-    environment: dict[str, str] = field(default_factory=dict)
+    setup: list[str] = field(default_factory=list)
+    variables: dict[str, str] = field(default_factory=dict)
+    environment: str = "default"
+    output_bytes: int = 1024 * 1024
     owner: str = OWNER
     chunk_id: str = "chunk-1"
     tasks: list[ChunkTask] = field(default_factory=list)
@@ -32,6 +35,10 @@ class ChunkMaker:
     def __post_init__(self) -> None:
         for name in ("code", "journal", "recalled", "results"):
             (self.run_directory / name).mkdir(parents=True, exist_ok=True)
+
+    @property
+    def output(self) -> Path:
+        return self.run_directory / "output"
 
     def register(self, function: Callable[..., Any], modules: tuple[Any, ...] = ()) -> str:
         packed = pack_function(function, modules)
@@ -83,6 +90,10 @@ class ChunkMaker:
                 run_directory=str(self.run_directory),
                 interpreter=self.interpreter,
                 environment=self.environment,
+                setup=self.setup,
+                variables=self.variables,
+                output_directory=str(self.output),
+                output_bytes=self.output_bytes,
             )
         )
 

@@ -15,7 +15,10 @@ from endpoints.chunk import Chunk, ChunkReport, ChunkTask, TaskReport
 from endpoints.engine import EngineFailed
 from endpoints.journal import Journal
 from endpoints.pilots import Backlog
+from endpoints.whereabouts import Whereabouts
 from faas.models import Block
+
+WHERE = Whereabouts(host="node", worker="1@node", node="theta3", job_id="4711", block_id="ab-1")
 
 Body = Callable[[Chunk, ChunkTask], TaskReport]
 
@@ -51,6 +54,7 @@ class FakeEngine:
         self.longest: float | None = None
         self.backlogs: list[Backlog] = []
         self.live_blocks: list[Block] = []
+        self.words: dict[str, str] = {}
         self.body = body
         self.chunks: list[Chunk] = []
         self.open = threading.Event()
@@ -59,6 +63,8 @@ class FakeEngine:
         self.starts = 0
         self.stops = 0
         self.broken = ""
+        self.broken_environments: dict[str, str] = {}
+        """Why none of their tasks can be run."""
         self._workers = workers
         self._running: set[Future[bytes]] = set()
 
@@ -82,6 +88,9 @@ class FakeEngine:
     def blocks(self) -> list[Block]:
         return self.live_blocks
 
+    def word_of(self, block_id: str) -> str:
+        return self.words.get(block_id, "")
+
     def forget(self, block_ids: set[str]) -> list[Block]:
         over = [block for block in self.live_blocks if block.ended_at is not None and block.block_id in block_ids]
         self.live_blocks = [block for block in self.live_blocks if block not in over]
@@ -97,7 +106,16 @@ class FakeEngine:
 
     def _run(self, chunk: Chunk, future: Future[bytes]) -> None:
         self.open.wait(60)
-        journal = Journal(Path(chunk.run_directory) / "journal" / chunk.chunk_id)
+        if problem := self.broken_environments.get(chunk.environment):
+            given_back = [TaskReport(attempt=task.attempt, state="released", message=problem) for task in chunk.tasks]
+            self._settle(
+                future,
+                msgspec.msgpack.encode(
+                    ChunkReport(chunk_id=chunk.chunk_id, host="node", worker="1@node", broken=problem, tasks=given_back)
+                ),
+            )
+            return
+        journal = Journal(Path(chunk.run_directory) / "journal" / chunk.chunk_id, WHERE)
         reports = []
         try:
             for task in chunk.tasks:
@@ -106,7 +124,14 @@ class FakeEngine:
                 reports.append(self.body(chunk, task))
                 journal.ended(task.attempt)
             report = ChunkReport(
-                chunk_id=chunk.chunk_id, host="node", worker="1@node", runner={"python": "3"}, tasks=reports
+                chunk_id=chunk.chunk_id,
+                host="node",
+                worker="1@node",
+                node=WHERE.node,
+                job_id=WHERE.job_id,
+                block_id=WHERE.block_id,
+                runner={"python": "3"},
+                tasks=reports,
             )
         except Exception as error:
             journal.close()

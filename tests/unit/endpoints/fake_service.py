@@ -24,6 +24,8 @@ from faas.models import (
     LeaseRequest,
     LeaseResponse,
     Location,
+    LogFound,
+    LogRequest,
     OpenSession,
     Outcome,
     Problem,
@@ -59,6 +61,8 @@ class FakeService:
         self.closed: list[str] = []
         self.sessions: dict[str, str] = {}
         self.recalled: set[AttemptKey] = set()
+        self.logs_wanted: list[LogRequest] = []
+        self.logs_found: list[LogFound] = []
         self.gone: set[str] = set()
         self.down = False
         self.refuse_token = False
@@ -145,6 +149,21 @@ class FakeService:
     def get_grant(self, identifier: str) -> Grant:
         return Grant(object_id=identifier, verb="GET", url=f"/v1/store/{identifier}", expires_at=time.time() + 600)
 
+    def want_log(self, attempt: AttemptKey, task_id: str, stream: str = "stdout") -> str:
+        """Ask the agent for output; returns the id of the object it is to store."""
+        grant = self._put_grant()
+        self.logs_wanted.append(
+            LogRequest(
+                request_id=str(uuid.uuid4()),
+                attempt=attempt,
+                task_id=task_id,
+                stream="stderr" if stream == "stderr" else "stdout",
+                grant=grant,
+            )
+        )
+        self.notify()
+        return grant.object_id
+
     def _put_grant(self) -> Grant:
         self.grants_given += 1
         identifier = f"object-{self.grants_given}"
@@ -190,6 +209,10 @@ class FakeService:
             return _model(self._report(codec.decode(body, ReportRequest)))
         if parts[2] in self.gone:
             raise PermissionError("The session is over.")
+        if parts[3] == "logs":
+            self.logs_found.append(codec.decode(body, LogFound))
+            self.notify()
+            return _model({})
         if parts[3] == "lease":
             return _model(await self._lease(parts[2], codec.decode(body, LeaseRequest)))
         return _model(await self._heartbeat(parts[2], codec.decode(body, Heartbeat)))
@@ -272,8 +295,10 @@ class FakeService:
             left_s = deadline - time.monotonic()
             if session_id in self.gone:
                 raise PermissionError("The session is over.")
-            if recalled or left_s <= 0:
-                return HeartbeatResponse(recalled=recalled, demand=self.demand)
+            done = {found.request_id for found in self.logs_found}
+            asked = [each for each in self.logs_wanted if each.request_id not in {*done, *beat.delivering}]
+            if recalled or asked or left_s <= 0:
+                return HeartbeatResponse(recalled=recalled, logs_wanted=asked, demand=self.demand)
             try:
                 await asyncio.wait_for(self._changed.wait(), left_s)
             except asyncio.TimeoutError:

@@ -288,7 +288,7 @@ async def test_heartbeats_carry_the_inventory_and_what_has_started(
         hold.set()
         await service.until(lambda: service.ended(attempt))
         await service.until(lambda: service.beats[-1].held == [])
-        await service.until(lambda: any(beat.environments for beat in service.beats))
+        await service.until(lambda: any(beat.environments.get("default") for beat in service.beats))
 
 
 async def test_what_a_lost_worker_had_started_is_lost_and_the_rest_goes_back(

@@ -24,7 +24,7 @@ def test_a_name_is_enough() -> None:
     configuration = parse("name: lab")
     assert configuration.profile == "local"
     assert configuration.workers >= 1
-    assert configuration.interpreter() == []
+    assert configuration.environments["default"].command == []
     assert configuration.policy().identities == {}
 
 
@@ -40,9 +40,12 @@ def test_environments_name_interpreters() -> None:
     configuration = parse(
         "name: lab\nenvironments:\n  default: {python: /opt/python, variables: {OMP_NUM_THREADS: 1}}\n"
     )
-    assert configuration.interpreter() == ["/opt/python"]
+    assert configuration.environments["default"].command == ["/opt/python"]
     assert configuration.environments["default"].variables == {"OMP_NUM_THREADS": "1"}
-    assert parse(f"name: lab\nenvironments: {{default: {{python: {sys.executable}}}}}").interpreter() == []
+    assert (
+        parse(f"name: lab\nenvironments: {{default: {{python: {sys.executable}}}}}").environments["default"].command
+        == []
+    )
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from endpoints.block_book import BlockBook
 from endpoints.chunk import ChunkReport
 from endpoints.configuration import Configuration
 from endpoints.engine import Engine, EngineFailed, Premises, is_loss
+from endpoints.journal import read_journal
 from endpoints.pilots import Backlog
 from endpoints.processes import find_processes
 from tests.unit.endpoints.chunks import ChunkMaker
@@ -80,7 +81,7 @@ async def test_it_heals_and_leaves_nothing_behind(tmp_path: Path) -> None:
         future = engine.submit(a_chunk(tmp_path, "second", sleep, 300))
         journal = tmp_path / "journal" / "second"
         await looked(engine, lambda: journal.exists() and b"started" in journal.read_bytes())
-        runner = psutil.Process(int(journal.read_text().split()[3]))
+        runner = psutil.Process(*read_journal(journal).runners.values())
         worker = runner.parent()
         assert worker is not None
         worker.kill()

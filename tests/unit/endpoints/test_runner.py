@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import base64
-import functools
 import json
 import os
 import pickle
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -26,39 +24,10 @@ from endpoints.processes import find_processes
 from endpoints.worker import stop_runners
 from faas.packing import pack_arguments, pack_value, unpack_value
 from faas.references import TaskReference
+from tests.services.pythons import other_pythons
 from tests.unit.endpoints.chunks import ChunkMaker, failure, value
 
 OTHERS = ("oldest", "newest")
-
-
-@functools.cache
-def installed_pythons() -> list[tuple[tuple[int, int], str]]:
-    """Interpreters on the path, and those pyenv has, that runners support and that are not this one."""
-    candidates = [shutil.which(f"python3.{minor}") for minor in range(8, 20)]
-    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    candidates += [str(path) for path in pyenv.glob("3.*/bin/python")]
-    found = []
-    for candidate in filter(None, candidates):
-        asked = subprocess.run(
-            [candidate, "-c", "import sys; print(*sys.version_info[:2])"], capture_output=True, text=True, check=False
-        )
-        if asked.returncode == 0:
-            major, minor = asked.stdout.split()
-            version = (int(major), int(minor))
-            if version >= (3, 8) and version != sys.version_info[:2]:
-                found.append((version, candidate))
-    return sorted(found)
-
-
-@pytest.fixture(scope="session")
-def dill_alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with this environment's dill and nothing else, which is pure Python and runs under others."""
-    directory = tmp_path_factory.mktemp("dill")
-    package = Path(dill.__file__).parent
-    shutil.copytree(package, directory / "dill", ignore=shutil.ignore_patterns("__pycache__", "tests"))
-    for metadata in package.parent.glob("dill-*.dist-info"):
-        shutil.copytree(metadata, directory / metadata.name)
-    return directory
 
 
 @pytest.fixture
@@ -70,36 +39,22 @@ def chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ChunkMake
     assert find_processes(nonce) == []
 
 
-def under_other(chunk: ChunkMaker, which: str, dill_alone: Path) -> None:
+def under_other(chunk: ChunkMaker, which: str) -> None:
     """Have the chunk run under another Python, or skip the test."""
-    others = installed_pythons()
-    if not others:
-        pytest.skip("no other Python from 3.8 on is installed")
-    _, interpreter = others[0 if which == "oldest" else -1]
-    chunk.interpreter = [interpreter]
-    chunk.environment = {"PYTHONPATH": str(dill_alone)}
-    if (reason := why_dill_does_not_import(interpreter, str(dill_alone))) is not None:
-        pytest.skip(f"this environment's dill does not import under {interpreter}: {reason}")
-
-
-@functools.cache
-def why_dill_does_not_import(interpreter: str, path: str) -> str | None:
-    imported = subprocess.run(
-        [interpreter, "-c", "import dill"], env={**os.environ, "PYTHONPATH": path}, capture_output=True, check=False
-    )
-    return imported.stderr[-200:].decode() if imported.returncode else None
+    others = other_pythons()
+    chunk.interpreter = [str(others[0 if which == "oldest" else -1].path)]
 
 
 @pytest.fixture(params=("same", *OTHERS))
-def any_chunk(request: pytest.FixtureRequest, chunk: ChunkMaker, dill_alone: Path) -> ChunkMaker:
+def any_chunk(request: pytest.FixtureRequest, chunk: ChunkMaker) -> ChunkMaker:
     if request.param != "same":
-        under_other(chunk, request.param, dill_alone)
+        under_other(chunk, request.param)
     return chunk
 
 
 @pytest.fixture(params=OTHERS)
-def other_chunk(request: pytest.FixtureRequest, chunk: ChunkMaker, dill_alone: Path) -> ChunkMaker:
-    under_other(chunk, request.param, dill_alone)
+def other_chunk(request: pytest.FixtureRequest, chunk: ChunkMaker) -> ChunkMaker:
+    under_other(chunk, request.param)
     return chunk
 
 
@@ -258,12 +213,17 @@ def test_arguments_that_need_a_missing_module_say_what_to_do(chunk: ChunkMaker) 
     assert "install it there" in message
 
 
-def test_interpreter_without_dill_says_how_to_install_it(chunk: ChunkMaker) -> None:
+def test_interpreter_without_dill_is_lent_ours(chunk: ChunkMaker) -> None:
     chunk.interpreter = [sys.executable, "-S"]  # without site-packages
-    chunk.add(double, 1)
-    failed = failure(chunk.run().tasks[0])
-    assert failed.kind == "crash"
-    assert f"{sys.executable} -m pip install dill" in failed.message
+    offset = 10
+    chunk.add(lambda number: number + offset, 1)
+    chunk.add_source("def f():\n    import dill\n    return dill.__file__, dill.__version__\n")
+    report = chunk.run()
+    assert value(report.tasks[0]) == 11
+    file, version = value(report.tasks[1])
+    assert not file.startswith(str(Path(dill.__file__).parent))
+    assert version == dill.__version__
+    assert f"dill=={version}" in report.runner["packages"].split()
 
 
 def test_missing_module_in_the_code_and_in_the_function(chunk: ChunkMaker) -> None:

@@ -455,25 +455,25 @@ def test_missing_code_directory_is_explained(chunk: ChunkMaker) -> None:
         (["/bin/cat"], ["/bin/cat"]),
     ],
 )
-def test_interpreter_that_does_not_start_fails_every_task(
+def test_interpreter_that_does_not_start_gives_every_task_back(
     chunk: ChunkMaker, interpreter: list[str], words: list[str]
 ) -> None:
     chunk.interpreter = interpreter
     chunk.add(add_numbers, 1, 1)
     chunk.add(add_numbers, 1, 2)
-    for task in chunk.run().tasks:
-        failed = failure(task)
-        assert failed.kind == "crash"
-        assert all(word in failed.message for word in words), failed.message
-        assert task.started_at is None
+    report = chunk.run()
+    for task in report.tasks:
+        assert task.state == "released"
+        assert task.message == report.broken
+    assert all(word in report.broken for word in words), report.broken
 
 
 def test_runners_differ_by_owner_and_environment(chunk: ChunkMaker) -> None:
     chunk.add(runner_process)
     first = value(chunk.run().tasks[0])
-    chunk.environment = {"SITE": "here"}
+    chunk.variables = {"SITE": "here"}
     second = value(chunk.run().tasks[0])
-    chunk.environment = {}
+    chunk.variables = {}
     chunk.owner = str(uuid.uuid4())
     chunk.tasks.clear()
     chunk.add(runner_process)
@@ -485,7 +485,7 @@ def test_environment_variables_reach_the_function_and_secrets_do_not(
     chunk: ChunkMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAAS_TOKEN", "secret")
-    chunk.environment = {"SITE": "here"}
+    chunk.variables = {"SITE": "here"}
     chunk.add_source("def f():\n    import os\n    return os.environ['SITE'], os.environ.get('FAAS_TOKEN')\n")
     assert value(chunk.run().tasks[0]) == ("here", None)
 
@@ -493,7 +493,7 @@ def test_environment_variables_reach_the_function_and_secrets_do_not(
 def test_few_runners_stay_warm(chunk: ChunkMaker) -> None:
     pids = []
     for number in range(5):
-        chunk.environment = {"SITE": str(number)}
+        chunk.variables = {"SITE": str(number)}
         chunk.tasks.clear()
         chunk.add(runner_process)
         pids.append(value(chunk.run().tasks[0]))
@@ -512,8 +512,50 @@ def test_report_says_where_and_in_what_it_ran(chunk: ChunkMaker) -> None:
     report = chunk.run()
     assert report.worker == f"{os.getpid()}@{report.host}"
     assert report.runner["python"] == report.python_version
-    assert report.runner["dill"]
+    assert any(package.startswith("msgspec==") for package in report.runner["packages"].split())
     assert report.runner["platform"].startswith(os.uname().sysname)
+
+
+def test_report_names_the_node_the_job_and_the_block(chunk: ChunkMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURMD_NODENAME", "theta3")
+    monkeypatch.setenv("SLURM_JOB_ID", "4711")
+    monkeypatch.setenv("FAAS_BLOCK", "ab12-3")
+    chunk.add(add_numbers, 1, 1)
+    report = chunk.run()
+    assert (report.node, report.job_id, report.block_id) == ("theta3", "4711", "ab12-3")
+    written = read_journal(chunk.run_directory / "journal" / chunk.chunk_id).worker
+    assert (written.node, written.job_id, written.block_id) == ("theta3", "4711", "ab12-3")
+    assert written.worker == report.worker
+
+
+def test_peak_memory_is_each_tasks_own(chunk: ChunkMaker) -> None:
+    source = (
+        "def f(megabytes):\n    import time\n    taken = bytearray(megabytes << 20)\n"
+        "    for i in range(0, len(taken), 4096):\n        taken[i] = 1\n    time.sleep(0.1)\n"
+    )
+    for megabytes in (300, 10, 200):
+        chunk.add_source(source, megabytes)
+    chunk.add(add_numbers, 1, 1)
+    first, second, third, short = (task.peak_memory_bytes for task in chunk.run().tasks)
+    assert first is not None and second is not None and third is not None
+    assert 300 << 20 < first < 400 << 20
+    assert second < 100 << 20
+    assert 200 << 20 < third < 300 << 20
+    assert short is None
+
+
+@pytest.mark.parametrize(
+    ("ending", "timeout_s"), [("os.kill(os.getpid(), 9)", None), ("os._exit(1)", None), ("time.sleep(60)", 5.0)]
+)
+def test_peak_memory_of_a_task_that_was_killed(chunk: ChunkMaker, ending: str, timeout_s: float | None) -> None:
+    report = between_neighbours(
+        chunk,
+        "def f():\n    import os, time\n    taken = bytearray(400 << 20)\n"
+        f"    for i in range(0, len(taken), 4096):\n        taken[i] = 1\n    {ending}\n",
+        timeout_s,
+    )
+    assert report.peak_memory_bytes is not None
+    assert 400 << 20 < report.peak_memory_bytes < 600 << 20
 
 
 def test_hundreds_of_tasks_in_one_chunk(chunk: ChunkMaker) -> None:

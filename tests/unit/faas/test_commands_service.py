@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
 
@@ -61,7 +62,9 @@ def test_a_run_gives_its_result(faas: Faas, site: Site, client: Client) -> None:
 
     shown = faas("task", "show", task_id)
     assert "succeeded" in shown
-    assert "node7" in shown
+    assert "theta3, job 4711, block ab12-3" in shown
+    assert "environment xpcs, Python 3.12.1" in shown
+    assert "3.2 GB at most" in shown
     assert "12.0 ms" in shown
     (attempt,) = faas.json("task", "show", task_id)["attempts"]
     assert attempt["endpoint"] == "played"
@@ -98,6 +101,32 @@ def test_what_tasks_need_is_shown_and_asked_for(faas: Faas, site: Site, client: 
     assert "environment 'ml'" in faas.fails(*run, "--environment", "ml")
     faas(*run, "--resources", "cpus=1", code=2)
     assert "there is no 'cpus'" in faas.err
+
+
+def test_logs_come_whole_from_the_site_where_the_record_holds_only_their_end(
+    faas: Faas, site: Site, client: Client, tmp_path: Path
+) -> None:
+    task_id = client.run(1, function_id=client.register_function(double))
+    whole = "".join(f"line {number} \N{GREEK SMALL LETTER MU}\n" for number in range(1000))
+    end = whole.encode()[-4096:].decode(errors="ignore")
+    assert site.run(2, stdout=end, stderr="short") == task_id
+    with ThreadPoolExecutor() as pool:
+        handing = pool.submit(site.hand_over, whole.encode())
+        assert faas("task", "logs", task_id) == whole + "short\n"
+        assert handing.result().stream == "stdout"
+        handing = pool.submit(site.hand_over, whole.encode())
+        faas("task", "logs", task_id, "--output", str(tmp_path / "log"), "--attempt", "1")
+        assert (tmp_path / "log").read_text() == whole
+        assert f"Wrote {len(whole.encode())} bytes" in faas.err
+        handing.result()
+        handing = pool.submit(site.hand_over, None)
+        (log,) = faas.json("task", "logs", task_id)
+        assert (log["stdout"], log["stderr"]) == (end, "short")
+        assert "played has no file of it" in log["notes"][0]
+        handing.result()
+    assert faas("task", "logs", task_id, "--stderr") == "short\n"
+    assert "has no attempt 2" in faas.fails("task", "logs", task_id, "--attempt", "2")
+    assert "Cannot write" in faas.fails("task", "logs", task_id, "--stderr", "--output", str(tmp_path / "no" / "log"))
 
 
 def test_a_run_waits_and_prints(faas: Faas, site: Site, client: Client, directory: Path) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from faas.errors import Conflict
-from faas.models import AllowedFunctions, Pool, RunPolicy, Submission
-from registry import endpoints, leases, objects
+from faas.models import AllowedFunctions, Heartbeat, Pool, RunPolicy, Submission
+from registry import endpoints, leases, objects, sessions
 from registry.endpoints import Site
 from registry.identities import Principal
 from registry.leases import QueuedClass, Share
@@ -57,6 +57,35 @@ def test_a_grant_carries_what_the_agent_needs(federation: Federation, ada: Princ
     )
     assert granted.key.number == 1
     assert federation.state(task.task_id) == "leased"
+
+
+def test_a_broken_environment_gets_no_tasks_until_it_works_again(federation: Federation, ada: Principal) -> None:
+    site = federation.agent(ada, environments=["default", "xpcs"])
+    federation.function(ada)
+    tasks = [Submission(task_id=new_id(), function="fit", environment=each) for each in ("xpcs", "", "default")]
+    assert not federation.submit(ada, *tasks).refused
+    in_xpcs, *others = [task.task_id for task in tasks]
+
+    def tell(environments: dict[str, dict[str, str]]) -> None:
+        beat = Heartbeat(lease_number=0, held=[], environments=environments)
+        federation.write(sessions.heartbeat, site.endpoint_id, site.session_id, beat)
+
+    tell({"default": {}, "xpcs": {"problem": "no module hdf5"}})
+    assert sorted(_ids(site.lease())) == sorted(others)
+    federation.changes.clear()
+    tell({"default": {}, "xpcs": {}})
+    assert any(changes.work for changes in federation.changes)
+    assert _ids(site.lease()) == [in_xpcs]
+
+
+def test_what_was_broken_for_one_session_is_tried_by_the_next(
+    federation: Federation, ada: Principal, site: Agent
+) -> None:
+    [task_id] = federation.run(ada)
+    beat = Heartbeat(lease_number=0, held=[], environments={"default": {"problem": "no module hdf5"}})
+    federation.write(sessions.heartbeat, site.endpoint_id, site.session_id, beat)
+    assert site.lease() == []
+    assert _ids(federation.agent(ada, replaces=site.session_id).lease()) == [task_id]
 
 
 def test_payload_bytes_come_back_as_they_went(federation: Federation, ada: Principal, site: Agent) -> None:

@@ -32,6 +32,11 @@ def test_success_ends_a_task_with_the_place_of_its_result(federation: Federation
         python_version="3.12.1",
         stdout="hello",
         stderr="warning",
+        node="theta3",
+        job_id="4711",
+        block_id="ab-1",
+        environment="xpcs",
+        peak_memory_bytes=2**40,
     )
     assert site.report(outcome) == 0
     task = federation.show(ada, task_id)
@@ -40,6 +45,8 @@ def test_success_ends_a_task_with_the_place_of_its_result(federation: Federation
     [attempt] = task.attempts
     assert (attempt.state, attempt.run_s, attempt.host, attempt.worker) == ("succeeded", 0.75, "node7", "w3")
     assert (attempt.python_version, attempt.stdout, attempt.stderr) == ("3.12.1", "hello", "warning")
+    assert (attempt.node, attempt.job_id, attempt.block_id) == ("theta3", "4711", "ab-1")
+    assert (attempt.environment, attempt.peak_memory_bytes) == ("xpcs", 2**40)
 
 
 def test_started_makes_a_task_running(federation: Federation, ada: Principal, site: Agent) -> None:

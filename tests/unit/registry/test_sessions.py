@@ -111,6 +111,24 @@ def test_a_heartbeat_says_what_the_endpoint_has(federation: Federation, ada: Pri
     assert federation.read(endpoints.shown, ada)[0].environments == {"default": {"python": "3.12"}}
 
 
+def test_what_runners_said_outlives_the_session_and_a_problem_does_not(federation: Federation, ada: Principal) -> None:
+    offered = ["default", "xpcs"]
+    site = federation.agent(ada, environments=offered)
+
+    def tell(agent: Agent, environments: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+        beat = Heartbeat(lease_number=0, held=[], environments=environments)
+        federation.write(sessions.heartbeat, agent.endpoint_id, agent.session_id, beat)
+        return federation.read(endpoints.shown, ada)[0].environments
+
+    tell(site, {"default": {"python": "3.12"}, "xpcs": {"python": "3.9", "packages": "numpy==2.0"}, "old": {}})
+    broken = tell(site, {"default": {"python": "3.12"}, "xpcs": {"problem": "no module"}})
+    assert broken["xpcs"] == {"python": "3.9", "packages": "numpy==2.0", "problem": "no module"}
+    new = federation.agent(ada, replaces=site.session_id, environments=offered)
+    mended = tell(new, {"default": {}, "xpcs": {}})
+    assert mended == {"default": {"python": "3.12"}, "xpcs": {"python": "3.9", "packages": "numpy==2.0"}}
+    assert tell(new, {"default": {"python": "3.13"}})["default"] == {"python": "3.13"}
+
+
 def test_what_is_leased_but_not_held_is_settled(federation: Federation, ada: Principal, site: Agent) -> None:
     task_ids = federation.run(ada, 4)
     held, running, dropped, gone = site.lease()

@@ -219,17 +219,12 @@ class Agent:
         wait_s: float = 0,
         lease_number: int | None = None,
         workers: int = 4,
-        known_demand: int = 0,
+        **fields: Any,
     ) -> HeartbeatResponse:
         """Give a sign of life with what is held."""
         number = self.number if lease_number is None else lease_number
         request = Heartbeat(
-            lease_number=number,
-            held=list(held),
-            workers=workers,
-            idle_workers=workers,
-            known_demand=known_demand,
-            wait_s=wait_s,
+            lease_number=number, held=list(held), workers=workers, idle_workers=workers, wait_s=wait_s, **fields
         )
         return await self.caller.ask(
             "POST", f"/v1/sessions/{self.session_id}/heartbeat", request, answer=HeartbeatResponse

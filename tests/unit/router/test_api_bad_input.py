@@ -35,11 +35,13 @@ POSTS = {
     "/v1/tasks": "client",
     "/v1/tasks/search": "client",
     "/v1/tasks/cancel": "client",
+    "/v1/tasks/SESSION/logs": "client",
     "/v1/objects": "client",
     "/v1/sessions": "endpoint",
     "/v1/sessions/SESSION/lease": "endpoint",
     "/v1/sessions/SESSION/report": "endpoint",
     "/v1/sessions/SESSION/heartbeat": "endpoint",
+    "/v1/sessions/SESSION/logs": "endpoint",
 }
 TYPES = (codec.MSGPACK, codec.JSON)
 
@@ -169,6 +171,7 @@ def filled(path: str, callers: Callers, group_id: str) -> dict[str, Any]:
     """A body every field of which is good, to be spoilt one at a time."""
     attempt = {"attempt": [1, 1], "state": "failed", "message": "m", "run_s": 1.0, "started_at": 1.0}
     outcome = {**attempt, "stdout": "s", "host": "h", "location": ["o", 0, 0], "kind": "exception"}
+    outcome |= {"node": "n", "job_id": "1", "block_id": "b", "environment": "e", "peak_memory_bytes": 1}
     submission = {
         **{"task_id": str(uuid.uuid4()), "function": "f", "payload": "", "argument_object": "", "objects": ["o"]},
         **{"dependencies": [], "target": "any", "timeout_s": 1.0, "max_attempts": 1, "max_losses": 1, "priority": 0},
@@ -189,6 +192,7 @@ def filled(path: str, callers: Callers, group_id: str) -> dict[str, Any]:
             **{"since": 0.0, "until": 1.0, "before": 1, "limit": 1},
         },
         "/v1/tasks/cancel": {"task_ids": ["t"], "group_id": group_id, "running": True},
+        "/v1/tasks/SESSION/logs": {"stream": "stdout", "attempt": 1, "wait_s": 0.0},
         "/v1/objects": {"size_bytes": 1, "sha256": ""},
         "/v1/sessions": {
             **{"nonce": "n", "host": "h", "pid": 1, "version": "1", "labels": {"a": "b"}, "replaces": "r"},
@@ -202,10 +206,12 @@ def filled(path: str, callers: Callers, group_id: str) -> dict[str, Any]:
         "/v1/sessions/SESSION/heartbeat": {
             **{"lease_number": 1, "held": [[1, 1]], "started": {"1.1": 1.0}, "workers": 1, "idle_workers": 1},
             **{"environments": {"default": {"python": "3"}}, "wait_s": 0.0, "problem": "p", "ports": [1]},
+            "delivering": ["r"],
             "blocks": [
                 {"block_id": "b", "requested_at": 1.0, "job_id": "1", "state": "queued", "message": "m", "shape": "s"}
             ],
         },
+        "/v1/sessions/SESSION/logs": {"request_id": "r", "size_bytes": 1},
     }
     return bodies[path]
 

@@ -40,6 +40,7 @@ ALLOWED = {
     "POST /v1/tasks/cancel": "client",
     "GET /v1/tasks/{task_id}": "client",
     "GET /v1/tasks/{task_id}/result": "client",
+    "POST /v1/tasks/{task_id}/logs": "client",
     "GET /v1/groups/{group_id}": "client",
     "GET /v1/groups/{group_id}/results": "client",
     "POST /v1/objects": "client submit",
@@ -49,6 +50,7 @@ ALLOWED = {
     "POST /v1/sessions/{session_id}/lease": "endpoint",
     "POST /v1/sessions/{session_id}/report": "endpoint",
     "POST /v1/sessions/{session_id}/heartbeat": "endpoint",
+    "POST /v1/sessions/{session_id}/logs": "endpoint",
     "DELETE /v1/sessions/{session_id}": "endpoint",
     "GET /v1/openapi.json": "client submit endpoint",
 }
