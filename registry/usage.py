@@ -126,6 +126,7 @@ def _worked(
     query = (
         sa.select(
             attempts.c.endpoint_id,
+            sa.func.coalesce(attempts.c.block_id, "").label("in_block"),
             tasks.c.owner_id,
             tasks.c.function_id,
             sa.cast(started_at / sa.literal(slice_s, sa.Double), sa.BigInteger).label("slice"),
@@ -136,14 +137,14 @@ def _worked(
         )
         .join(tasks, tasks.c.sequence == attempts.c.sequence)
         .where(started_at.is_not(None), ended > earliest, ended >= started_at)
-        .group_by(attempts.c.endpoint_id, tasks.c.owner_id, tasks.c.function_id, "slice")
+        .group_by(attempts.c.endpoint_id, "in_block", tasks.c.owner_id, tasks.c.function_id, "slice")
     )
     if concerned is not None:
         query = query.where(among(attempts.c.endpoint_id, list(concerned)))
     return [
         Worked(
             use=Use(row.endpoint_id, row.owner_id, row.function_id),
-            block_id="",
+            block_id=row.in_block,
             begin=row.begin,
             end=row.end,
             seconds=row.seconds,

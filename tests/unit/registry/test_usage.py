@@ -45,12 +45,21 @@ def block(federation: Federation, ran_s: float, *, waited_s: float = 0.0, state:
     return msgspec.convert(given, Block)
 
 
-def ran(federation: Federation, site: Agent, owner: Principal, run_s: float, *, ago_s: float = 0.0, **task: Any) -> str:
+def ran(
+    federation: Federation,
+    site: Agent,
+    owner: Principal,
+    run_s: float,
+    *,
+    ago_s: float = 0.0,
+    block_id: str = "",
+    **task: Any,
+) -> str:
     """A task that ended so long ago; gives its id."""
     [task_id] = federation.run(owner, target=site.endpoint_id, **task)
     [granted] = site.lease()
     began = federation.clock.now - ago_s - run_s
-    success = msgspec.structs.replace(site.success(granted), started_at=began, run_s=run_s)
+    success = msgspec.structs.replace(site.success(granted), started_at=began, run_s=run_s, block_id=block_id)
     assert site.report(success) == 0
     return task_id
 
@@ -83,6 +92,17 @@ def test_idle_time_falls_to_those_who_used_the_block(
         "ada": pytest.approx(1.5),
         "bob": pytest.approx(0.5),
     }
+
+
+def test_attempts_count_in_the_block_they_ran_in(
+    federation: Federation, ada: Principal, bob: Principal, shared: Agent
+) -> None:
+    shared.beat(blocks=[block(federation, HOUR_S), block(federation, HOUR_S, block_id="faas-2", nodes=6)])
+    ran(federation, shared, ada, 900, block_id="faas-1")
+    ran(federation, shared, bob, 900, block_id="faas-2")
+    rows = report(federation, ada, "identity")
+    assert rows["ada"].settled_node_hours == pytest.approx(2)
+    assert rows["bob"].settled_node_hours == pytest.approx(6)
 
 
 def test_what_no_attempt_used_is_nobodys(federation: Federation, ada: Principal, shared: Agent) -> None:
