@@ -23,7 +23,7 @@ profile: {profile}
 workers: {workers}
 
 # With a batch system's profile (slurm) workers live in blocks, batch jobs that come when there is work and go without.
-# scheduler: {{account: m1234, partition: debug, walltime_s: 1800, nodes_per_block: 1, worker_init: module load analysis}}
+# scheduler: {{account: m1234, partition: debug, walltime_s: 1800, worker_init: module load analysis}}
 # blocks: {{max_blocks: 4, max_idletime_s: 30, max_node_hours: {{per_day: 10, total: 100}}}}
 # engine: {{address_by_interface: hsn0}}
 
