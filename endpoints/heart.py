@@ -74,6 +74,11 @@ class Heart:
         """Something is to be told at once."""
         self._news.set()
 
+    def stir(self) -> None:
+        """Look at the engines at once: there may be more or less work for them."""
+        for stirred in self._stirred.values():
+            stirred.set()
+
     async def beat(self) -> None:
         """Send heartbeats, for ever: a long poll each, cut short when there is news to tell.
 
@@ -133,8 +138,7 @@ class Heart:
         self._demand.told(answer.demand)
         self._lanes[0].handout.recall(answer.recalled)
         self._archive.deliver(answer.logs_wanted)
-        for stirred in self._stirred.values():
-            stirred.set()
+        self.stir()
 
     async def look(self, lane: Lane) -> None:
         """Look after a lane's engine and journals every second, for ever; sooner when there is demand.

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import inf
 
 from endpoints.chunking import RunTimes
@@ -49,6 +49,7 @@ class Leaser:
         stock: takes the segment grants.
         run_times: takes what the service measured.
         settings: how much to hold.
+        stir: called when tasks came that may want more workers than there are.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Leaser:
         stock: GrantStock,
         run_times: RunTimes,
         settings: Leasing,
+        stir: Callable[[], None] = lambda: None,
     ) -> None:
         self._service = service
         self._lanes = lanes
@@ -70,6 +72,7 @@ class Leaser:
         self._stock = stock
         self._run_times = run_times
         self._settings = settings
+        self._stir = stir
         self._changed = asyncio.Event()
         self._settled_at = 0.0
         self.number = 0
@@ -177,6 +180,8 @@ class Leaser:
             self._intake.take(answer.tasks)
             for lane in self._lanes:
                 lane.handout.pump()
+            if not all(lane.engine.workers for lane in self._lanes):
+                self._stir()
 
 
 def _lives_s(offer: Offer) -> float:

@@ -108,7 +108,15 @@ class Site:
         )
         demand = KnownDemand(shapes[0])
         self._leaser = Leaser(
-            service, self._lanes, self.ledger, demand, self._intake, stock, run_times, configuration.leasing
+            service,
+            self._lanes,
+            self.ledger,
+            demand,
+            self._intake,
+            stock,
+            run_times,
+            configuration.leasing,
+            stir=lambda: self._heart.stir(),
         )
         self._archive = OutputArchive(places.output, places.run / "values", service, configuration.output)
         self._heart = Heart(

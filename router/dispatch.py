@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from faas.models import Demand, Grant, LeasedTask, LeaseRequest, LeaseResponse
 from registry import leases, objects, results
-from registry.database import Database, Transaction
+from registry.database import Database, StandingWork, Transaction
 from registry.endpoints import Site, all_sites
 from registry.identities import Principal
 from registry.leases import Granted, QueuedClass, Share
@@ -49,6 +49,7 @@ class Dispatch:
         self._run_times = run_times
         self._policy = policy
         self._minted = minted
+        self._standing: dict[str, StandingWork[_Answer | None]] = {}
         self._demand: dict[str, Demand] = {}
         self._demand_at = float("-inf")
         self._apportioning = asyncio.Lock()
@@ -62,11 +63,17 @@ class Dispatch:
         capacity = Capacity.of(request)
         endpoint_id = principal.endpoint_id
         arguments = (endpoint_id, session_id, request, capacity)
-        standing = self._database.stand_by(self._lease_if_any, *arguments)
+        # An agent asks once at a time. A request before this one has nobody who listens any more, and must not be
+        # granted what this one does not ask for: its workers may be gone.
+        if (older := self._standing.pop(session_id, None)) is not None:
+            older.withdraw()
+        standing = self._standing[session_id] = self._database.stand_by(self._lease_if_any, *arguments)
 
         async def look() -> _Answer | None:
             # Whatever made work has mostly brought the answer along. Else reading first spares a wait a commit.
             answer = standing.result()
+            if self._standing.get(session_id) is not standing:
+                return answer or _Answer([], [], {}, {})
             if answer is None and await self._database.glance(self._has_work, *arguments):
                 answer = await self._database.write(self._lease, *arguments)
             return answer if answer and answer.tasks else None
@@ -76,7 +83,9 @@ class Dispatch:
             answer = await self._wakeups.until(look, wait_s, WORK, session(session_id))
         finally:
             standing.withdraw()
-        if answer is None:
+            if self._standing.get(session_id) is standing:
+                del self._standing[session_id]
+        if answer is None or not answer.tasks:
             return LeaseResponse(number=request.number)
         inputs = await grant_each(self._store, answer.inputs.values(), "GET")
         self._minted.remember(endpoint_id, answer.segments)

@@ -14,6 +14,7 @@ from faas.models import (
     CancelResponse,
     LeaseRequest,
     Nothing,
+    Offer,
     Outcome,
     TaskResult,
 )
@@ -69,6 +70,23 @@ async def test_an_agent_without_workers_is_told_of_work_at_once_and_of_known_wor
     await asleep(service.service.wakeups, f"session {agent.session_id}")
     assert not known.done()
     known.cancel()
+
+
+async def test_a_request_that_was_taken_back_is_granted_nothing(
+    service: Federation, ada: Caller, agent: Agent, no_rechecks: None
+) -> None:
+    """Its agent asks anew, with no worker left; the service still holds the old request."""
+    old = asyncio.create_task(agent.lease(workers=2, wait_s=25))
+    await asleep(service.service.wakeups, "work")
+    nobody = [Offer(shape="", workers=0, idle_workers=0)]
+    new = asyncio.create_task(agent.lease(workers=0, offers=nobody, wait_s=25))
+    while len(service.service.wakeups._waiting["work"]) < 2:
+        assert not new.done()
+        await asyncio.sleep(0)
+    _, (task_id,) = await submit(ada, await ada.register())
+    assert (await asyncio.wait_for(old, PATIENCE_S)).tasks == []
+    new.cancel()
+    assert [leased.task_id for leased in (await agent.lease()).tasks] == [task_id]
 
 
 async def test_a_poll_for_one_task_wakes_on_its_end(
