@@ -152,6 +152,7 @@ class Engine:
         self._profile = find_profile(self._configuration.profile)
         self._fleet, self._steering = self._controller()
         self._running = False
+        self._trouble = ""
         self._starting: asyncio.Future[Any] | None = None
         self._futures: set[Future[bytes]] = set()
 
@@ -170,7 +171,12 @@ class Engine:
             return engine
 
         self._starting = asyncio.ensure_future(in_thread(run, name="engine-start"))
-        self._engine = await asyncio.shield(self._starting)
+        try:
+            self._engine = await asyncio.shield(self._starting)
+        except Exception as error:
+            self._trouble = f"The engine cannot be started: {error or type(error).__name__}"
+            raise
+        self._trouble = ""
         self._executor = self._engine.executor
         # The engine's imports are a quarter of a million objects for the collector to go through again and again,
         # and a batch of tasks makes a few thousand more at once: that was half of the agent's time.
@@ -252,7 +258,7 @@ class Engine:
     @property
     def problem(self) -> str:
         """Why nothing can run here now; empty when well."""
-        return self._steering.problem
+        return self._trouble or self._steering.problem
 
     @property
     def ports(self) -> list[int]:

@@ -11,8 +11,10 @@ from typing import Any, TypeVar
 
 from endpoints.allocation import Blocks
 from endpoints.block_book import BlockBook
+from endpoints.fleet_block import FleetBlock, fresh_s
 from endpoints.job_queue import JobQueue, QueueUnavailable, cancel_all
 from endpoints.pilots import Failures, PilotBlock
+from endpoints.scheduler_words import last_lines, last_words, said
 from endpoints.threads import in_thread
 from faas.models import Block
 
@@ -22,63 +24,9 @@ T = TypeVar("T")
 
 _SILENCE_S = 1.0
 _SHORT_LIFE_S = 5.0
-_MARGIN_S = 5.0
 _GONE_S = 20.0
-_STDERR_BYTES = 2_000
 _EXPECTED_S = 20.0
 """Workers are looked for often for so long after a request or start."""
-LIVE = ("requested", "queued", "running", "draining")
-
-
-class FleetBlock:
-    """A block, with what only its own agent needs to know of it."""
-
-    def __init__(self, block: Block, drain_s: float) -> None:
-        self.block = block
-        self.managers: list[str] = []
-        self.busy = 0
-        self.worked = False
-        self.proven = False
-        """Whether it has ended a row of failures: its workers did something, or stayed for a while."""
-        self.idle_s = 0.0
-        self.seen_at = 0.0
-        """When its managers were last there (monotonic)."""
-        self.ending = ""
-        """Why we cancelled it, or are about to; empty if we have not."""
-        self.held = False
-        self._drain_s = drain_s
-
-    @property
-    def live(self) -> bool:
-        return self.block.state in LIVE
-
-    def left_s(self, now: float) -> float:
-        """Until its walltime is over."""
-        block = self.block
-        if not block.walltime_s:
-            return inf
-        return block.walltime_s - max(0.0, now - (block.started_at or now))
-
-    def fits_s(self, now: float) -> float:
-        """The longest run time that still fits."""
-        return max(0.0, self.left_s(now) - _MARGIN_S)
-
-    def too_late(self, now: float) -> bool:
-        """Whether it takes no new work any more."""
-        return self.left_s(now) <= self._drain_s
-
-    def view(self, now: float) -> PilotBlock:
-        """As the controller judges it."""
-        block = self.block
-        return PilotBlock(
-            block_id=block.block_id,
-            state=block.state,
-            ready=block.ready_at is not None,
-            busy=self.busy,
-            idle_s=self.idle_s,
-            running_s=now - block.started_at if block.started_at else 0.0,
-            fits_s=self.fits_s(now),
-        )
 
 
 class Fleet:
@@ -161,7 +109,7 @@ class Fleet:
     @property
     def fresh_s(self) -> float:
         """The longest run time that fits a new block."""
-        return self._walltime_s - _MARGIN_S if self._walltime_s else inf
+        return fresh_s(self._walltime_s)
 
     def accepts(self, block_id: str) -> bool:
         """Whether the workers of a block take new work."""
@@ -233,7 +181,7 @@ class Fleet:
                 raise OSError("the scheduler did not name the job")
         except Exception as error:
             await self._cancel_nameless(each)
-            self._over(each, "failed", _said(error))
+            self._over(each, "failed", said(error))
             return
         block.job_id = str(job_id)
         self._book.submitted(block.block_id, block.job_id)
@@ -320,7 +268,7 @@ class Fleet:
         try:
             answers = await self._call(lambda: self._provider.status([each.block.job_id for each in asked]))
         except Exception as error:
-            logger.warning("the scheduler does not tell the state of its jobs: %s", _said(error))
+            logger.warning("the scheduler does not tell the state of its jobs: %s", said(error))
             return
         for each, status in zip(asked, answers, strict=True):
             if each.live:
@@ -332,7 +280,7 @@ class Fleet:
         words = str(status.message or "")
         if status.terminal:
             failed = block.ready_at is None and not each.ending
-            words = "; ".join(part for part in (each.ending, words or name.lower(), _tail(status, failed)) if part)
+            words = "; ".join(part for part in (each.ending, words or name.lower(), last_lines(status, failed)) if part)
             self._over(each, "failed" if failed else "ended", words)
         elif name == "RUNNING":
             if block.state == "queued":
@@ -378,7 +326,7 @@ class Fleet:
             each = self._blocks[block_id]
             if failed:
                 self._spawn(self._cancel(each))
-                self._over(each, "failed", f"{why}{_last_words(self._provider, each.block.job_id)}")
+                self._over(each, "failed", f"{why}{last_words(self._provider, each.block.job_id)}")
             else:
                 self.end(each, why)
 
@@ -392,7 +340,7 @@ class Fleet:
         try:
             await self._call(lambda: self._provider.cancel([each.block.job_id]))
         except Exception as error:
-            logger.warning("job %s could not be cancelled: %s", each.block.job_id, _said(error))
+            logger.warning("job %s could not be cancelled: %s", each.block.job_id, said(error))
 
     async def stop(self) -> None:
         """Cancel every job, and wait until the scheduler has let go of all of them."""
@@ -409,32 +357,7 @@ class Fleet:
             names = [each.block.block_id for each in live]
             await self._call(lambda: cancel_all(self._queue, self._book.prefix, _GONE_S, names))
         except Exception as error:
-            logger.error("jobs %s could not be cancelled: %s", ", ".join(job_ids), _said(error))
+            logger.error("jobs %s could not be cancelled: %s", ", ".join(job_ids), said(error))
         for each in live:
             each.ending = each.ending or "the endpoint stopped"
             self._over(each, "ended", each.ending)
-
-
-def _said(error: BaseException) -> str:
-    """What a scheduler's command said on its way to failure, in one line."""
-    words = getattr(error, "stderr", "") or getattr(error, "stdout", "") or str(error) or type(error).__name__
-    if isinstance(words, bytes):
-        words = words.decode(errors="replace")
-    return " ".join(str(words).split())[:_STDERR_BYTES]
-
-
-def _tail(status: Any, wanted: bool) -> str:
-    """The last lines a job wrote to stderr, if it matters why it ended."""
-    if not wanted:
-        return ""
-    try:
-        lines = (status.stderr_summary or status.stdout_summary or "").strip().splitlines()
-    except OSError:
-        return ""
-    return " / ".join(line.strip() for line in lines[-3:])[-_STDERR_BYTES:]
-
-
-def _last_words(provider: Any, job_id: str) -> str:
-    status = provider.resources.get(job_id, {}).get("status")
-    words = _tail(status, True) if status is not None else ""
-    return f"; it wrote: {words}" if words else ""

@@ -20,6 +20,7 @@ from endpoints.engine import Engine, EngineFailed, Premises, is_loss
 from endpoints.journal import read_journal
 from endpoints.pilots import Backlog
 from endpoints.processes import find_processes
+from faas.errors import ConfigurationError
 from tests.unit.endpoints.chunks import ChunkMaker
 
 pytestmark = pytest.mark.anyio
@@ -148,3 +149,12 @@ def test_losses_are_told_from_other_failures() -> None:
     assert is_loss(RuntimeError("Task failure due to loss of worker 0 on host h"))
     assert is_loss(EngineFailed("stopped"))
     assert not is_loss(ImportError("No module named 'dill'"))
+
+
+async def test_an_engine_that_cannot_be_started_says_why(tmp_path: Path) -> None:
+    configuration = Configuration.parse("name: lab\nengine: {address_by_interface: no0}", "config.yaml")
+    engine = make_engine(configuration, tmp_path, uuid.uuid4().hex)
+    with pytest.raises(ConfigurationError):
+        await engine.start()
+    await engine.stop()
+    assert "no0" in engine.problem
