@@ -1,12 +1,15 @@
-"""The names of an agent's blocks, on disk before anything is submitted, so that its successor finds what it left."""
+"""An agent's blocks, on disk before anything is submitted, so that its successor finds what it left and settles it."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 
 from endpoints.places import write_atomically
+from faas.models import Block
 
 _NONCE_LETTERS = 8
 
@@ -16,58 +19,83 @@ def name_prefix(nonce: str) -> str:
     return f"faas{nonce[:_NONCE_LETTERS]}-"
 
 
-class _Page(msgspec.Struct, kw_only=True):
-    prefix: str = ""
-    profile: str = ""
-    blocks: dict[str, str] = {}
-    """Names to job ids; empty until the scheduler has told one."""
-
-
 class BlockBook:
     """Names blocks, and knows which of them may have a job.
 
     Args:
         path: where it is kept.
         nonce: the session's.
-        profile: how the session gets its blocks.
     """
 
-    def __init__(self, path: Path, nonce: str, profile: str = "") -> None:
+    def __init__(self, path: Path, nonce: str) -> None:
         self._path = path
-        self._page = _Page(prefix=name_prefix(nonce), profile=profile)
-        self._number = 0
-
-    @property
-    def prefix(self) -> str:
+        self.prefix = name_prefix(nonce)
         """How all the names start."""
-        return self._page.prefix
+        self._number = 0
+        self._blocks: dict[str, Block] = {}
 
-    def new(self) -> str:
-        """A name for a block about to be submitted; it is on disk when this returns."""
+    def new(self, shape: str, nodes: int, walltime_s: float) -> Block:
+        """A block about to be submitted; it is on disk when this returns."""
         self._number += 1
-        name = f"{self._page.prefix}{self._number}"
-        self._page.blocks[name] = ""
-        self._save()
-        return name
-
-    def submitted(self, name: str, job_id: str) -> None:
-        """The scheduler has taken the block's job."""
-        self._page.blocks[name] = job_id
-        self._save()
+        block = Block(
+            block_id=f"{self.prefix}{self._number}",
+            state="requested",
+            shape=shape,
+            nodes=nodes,
+            walltime_s=walltime_s,
+            requested_at=time.time(),
+        )
+        self._blocks[block.block_id] = block
+        self.save()
+        return block
 
     def over(self, name: str) -> None:
         """The block has no job any more."""
-        if self._page.blocks.pop(name, None) is not None:
-            self._save()
+        if self._blocks.pop(name, None) is not None:
+            self.save()
 
-    def _save(self) -> None:
-        write_atomically(self._path, msgspec.json.encode(self._page))
+    def save(self) -> None:
+        """Write down what has become of the blocks."""
+        _write(self._path, self._blocks.values())
 
 
-def left_by(path: Path) -> list[str]:
-    """The job ids in the book that an agent left; those in whose place it had none yet are left out."""
+class BlockEnds:
+    """Blocks that are over and that the service has not heard of yet: it counts each as running until it does.
+
+    Args:
+        path: where they are kept, from session to session.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._blocks = {block.block_id: block for block in read_blocks(path)}
+
+    @property
+    def blocks(self) -> list[Block]:
+        """What is to be told."""
+        return list(self._blocks.values())
+
+    def add(self, blocks: Iterable[Block]) -> None:
+        """These are over."""
+        self._change(self._blocks | {block.block_id: block for block in blocks if block.ended_at is not None})
+
+    def told(self, block_ids: set[str]) -> None:
+        """The service knows of these."""
+        self._change({name: block for name, block in self._blocks.items() if name not in block_ids})
+
+    def _change(self, blocks: dict[str, Block]) -> None:
+        if blocks.keys() != self._blocks.keys():
+            self._blocks = blocks
+            _write(self._path, blocks.values())
+
+
+def read_blocks(path: Path) -> list[Block]:
+    """The blocks in a file that this module wrote; none if it cannot be read."""
     try:
-        page = msgspec.json.decode(path.read_bytes(), type=_Page)
+        return msgspec.json.decode(path.read_bytes(), type=list[Block])
     except (OSError, msgspec.DecodeError):
         return []
-    return [job_id for job_id in page.blocks.values() if job_id]
+
+
+def _write(path: Path, blocks: Iterable[Block]) -> None:
+    write_atomically(path, msgspec.json.encode(list(blocks)))

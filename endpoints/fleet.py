@@ -151,14 +151,7 @@ class Fleet:
     def request(self, count: int) -> None:
         """Submit so many blocks; they count from now on."""
         for _ in range(count):
-            block = Block(
-                block_id=self._book.new(),
-                state="requested",
-                shape=self._shape,
-                nodes=self._nodes,
-                walltime_s=self._walltime_s,
-                requested_at=time.time(),
-            )
+            block = self._book.new(self._shape, self._nodes, self._walltime_s)
             each = self._blocks[block.block_id] = FleetBlock(block, self._drain_s)
             self._spawn(self._submit(each))
         self._changed()
@@ -184,7 +177,7 @@ class Fleet:
             self._over(each, "failed", said(error))
             return
         block.job_id = str(job_id)
-        self._book.submitted(block.block_id, block.job_id)
+        self._book.save()
         self._asked_at = -inf
         if block.state == "requested":
             block.state = "queued"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from endpoints.block_book import BlockEnds
 from endpoints.demand import KnownDemand
 from endpoints.environments import Environments
 from endpoints.lane import Lane
@@ -36,6 +37,7 @@ class Heart:
         leaser: knows the last lease answer.
         demand: told what waits at the service.
         spending: told what was spent.
+        ends: blocks of earlier sessions to tell of.
         heartbeat_s: the rhythm the service expects.
         workers_changed: called with the number of workers when it changes.
         archive: hands over the output that people want to see.
@@ -50,6 +52,7 @@ class Heart:
         leaser: Leaser,
         demand: KnownDemand,
         spending: Spending,
+        ends: BlockEnds,
         heartbeat_s: float,
         workers_changed: Callable[[int], None],
         archive: OutputArchive,
@@ -61,6 +64,7 @@ class Heart:
         self._leaser = leaser
         self._demand = demand
         self._spending = spending
+        self._ends = ends
         self._heartbeat_s = heartbeat_s
         self._workers_changed = workers_changed
         self._archive = archive
@@ -104,6 +108,13 @@ class Heart:
             self._environments_told = beat.environments or self._environments_told
             self._take_in(beat, answer)
 
+    async def last_beat(self) -> None:
+        """Tell of the ends of the blocks, once the engines have stopped."""
+        if blocks := self._ends.blocks:
+            beat = Heartbeat(lease_number=self._leaser.number, held=self._ledger.keys(), blocks=blocks)
+            await self._service.heartbeat(beat)
+            self._ends.told({block.block_id for block in blocks})
+
     def _inventory(self, started: dict[str, float]) -> Heartbeat:
         environments = self._environments.told()
         return Heartbeat(
@@ -115,7 +126,8 @@ class Heart:
             delivering=self._archive.delivering,
             environments={} if environments == self._environments_told else environments,
             # Copied, for they change while they are on their way, and only what was told may be forgotten.
-            blocks=[msgspec.structs.replace(block) for lane in self._lanes for block in lane.engine.blocks()],
+            blocks=self._ends.blocks
+            + [msgspec.structs.replace(block) for lane in self._lanes for block in lane.engine.blocks()],
             problem=self._problem(),
             ports=[port for lane in self._lanes for port in lane.engine.ports],
             known_demand=self._demand.tasks,
@@ -133,6 +145,7 @@ class Heart:
     def _take_in(self, beat: Heartbeat, answer: HeartbeatResponse) -> None:
         ended = {block.block_id for block in beat.blocks if block.ended_at is not None}
         self._spending.told(answer.spent, beat.blocks)
+        self._ends.told(ended)
         for lane in self._lanes:
             self._spending.forgotten(lane.engine.forget(ended))
         self._demand.told(answer.demand)

@@ -70,8 +70,13 @@ class Places:
 
     @property
     def blocks(self) -> Path:
-        """The names and job ids of the last session's blocks."""
+        """The last session's blocks that may have a job."""
         return self.directory / "blocks.json"
+
+    @property
+    def block_ends(self) -> Path:
+        """Blocks that are over and that the service has not heard of."""
+        return self.directory / "block-ends.json"
 
     @property
     def run(self) -> Path:

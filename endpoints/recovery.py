@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import shutil
+import time
 from pathlib import Path
 
-from endpoints.block_book import name_prefix
+from endpoints.block_book import BlockEnds, name_prefix, read_blocks
 from endpoints.configuration import Configuration
 from endpoints.job_queue import cancel_all
 from endpoints.journal import read_journal
@@ -47,6 +48,10 @@ def cancel_leftover_jobs(state: SessionState, places: Places, configuration: Con
     jobs = cancel_all(queue, name_prefix(state.nonce), _JOBS_GONE_S)
     if jobs:
         logger.info("cancelled %d batch job(s) left by the agent that ran on %s", len(jobs), state.host)
+    left = [block for block in read_blocks(places.blocks) if block.block_id.startswith(name_prefix(state.nonce))]
+    for block in left:
+        block.state, block.ended_at, block.message = "ended", time.time(), "its agent was gone"
+    BlockEnds(places.block_ends).add(left)
     places.blocks.unlink(missing_ok=True)
     return len(jobs)
 

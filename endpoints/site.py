@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from endpoints.block_book import BlockBook
+from endpoints.block_book import BlockBook, BlockEnds
 from endpoints.chunking import RunTimes
 from endpoints.configuration import Configuration
 from endpoints.demand import KnownDemand
@@ -79,6 +79,7 @@ class Site:
             changed=lambda: self._heart.news(),
         )
         self._engines = [engine_of(premises, shape) for shape in shapes]
+        self._ends = BlockEnds(places.block_ends)
         stock = GrantStock()
         self._environments = Environments(configuration.environments)
         self.ledger = Ledger(run_times, unknown_s=_UNKNOWN_S, shapes=shapes)
@@ -127,6 +128,7 @@ class Site:
             self._leaser,
             demand,
             self._spending,
+            self._ends,
             opened.heartbeat_s,
             workers_changed,
             self._archive,
@@ -231,6 +233,7 @@ class Site:
         await self.stop_engines()
         try:
             await asyncio.wait_for(self.reporter.delivered(), _DELIVER_S)
+            await asyncio.wait_for(self._heart.last_beat(), _DELIVER_S)
         except asyncio.TimeoutError:
             return False
         return True
@@ -249,6 +252,7 @@ class Site:
                 loop.cancel()
             await asyncio.wait(minding)
         await asyncio.gather(*(engine.stop() for engine in self._engines))
+        self._ends.add(block for engine in self._engines for block in engine.blocks())
         await asyncio.sleep(0)  # the chunks that failed by this are accounted for in callbacks
 
     async def abandon(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import subprocess
 import time
 import uuid
@@ -15,7 +14,7 @@ from typing import Any
 import pytest
 
 from endpoints.allocation import Blocks
-from endpoints.block_book import BlockBook
+from endpoints.block_book import BlockBook, read_blocks
 from endpoints.fleet import Fleet
 from endpoints.job_queue import QueuedJob
 from faas.models import Block
@@ -36,7 +35,7 @@ class Scheduler:
         self._book = book
 
     def submit(self, command: str, tasks_per_node: int, job_name: str) -> str:
-        self.written_first.append(job_name in json.loads(self._book.read_text())["blocks"])
+        self.written_first.append(job_name in {block.block_id for block in read_blocks(self._book)})
         if self.refusal is not None:
             raise self.refusal
         job_id = str(len(self.names) + 1)
