@@ -1,0 +1,50 @@
+"""Profile ``cobalt``: blocks are jobs of Cobalt, submitted by PSI/J."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from endpoints.allocation import clock
+from endpoints.profiles import profile
+from endpoints.profiles.cobalt_queue import CobaltQueue
+from endpoints.profiles.engine_parts import absent, worker_init
+from endpoints.profiles.launchers import choose_launcher
+from faas.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from endpoints.configuration import Configuration
+
+
+def check_psij(configuration: Configuration) -> None:
+    """See whether PSI/J is there.
+
+    Raises:
+        ConfigurationError: it is not; the message has the command that installs it.
+    """
+    if importlib.util.find_spec("psij") is None:
+        raise ConfigurationError(
+            f"Profile {configuration.profile} submits its jobs with PSI/J, which is not installed here."
+            " Install it with: pip install 'faas-federation[endpoint,cobalt]'"
+        )
+
+
+@profile("cobalt", queue=lambda configuration: CobaltQueue(configuration.scheduler.command_timeout_s), check=check_psij)
+def cobalt(configuration: Configuration, shape: str, directory: Path) -> Any:
+    """A provider whose blocks are batch jobs of whole nodes: Cobalt gives out no others."""
+    with absent():
+        from endpoints.profiles.cobalt_provider import CobaltProvider
+
+    scheduler = configuration.scheduler
+    several = scheduler.nodes_per_block > 1
+    return CobaltProvider(
+        account=scheduler.account or None,
+        queue=scheduler.partition or None,
+        nodes_per_block=scheduler.nodes_per_block,
+        scheduler_options=scheduler.options,
+        walltime=clock(scheduler.walltime_s),
+        worker_init=worker_init(directory, scheduler.worker_init),
+        cmd_timeout=scheduler.command_timeout_s,
+        launcher=choose_launcher(scheduler, {"type": "AprunLauncher"} if several else None),
+    )
