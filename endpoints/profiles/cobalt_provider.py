@@ -88,6 +88,7 @@ class CobaltProvider(ClusterProvider):
         launched = self.launcher(command, tasks_per_node, self.nodes_per_block, self.script_dir)
         script = folder / f"{job_name}.sh"
         script.write_text(_SCRIPT.format(worker_init=self.worker_init, name=job_name, command=launched))
+        files = {f"job_{name}_path": folder / f"{job_name}.{name}" for name in ("stdout", "stderr")}
         # PSI/J's template for Cobalt forgets a job's own name and duration.
         attributes = {"jobname": job_name, "time": self.walltime, **self.options}
         job = psij.Job(
@@ -96,6 +97,8 @@ class CobaltProvider(ClusterProvider):
                 executable="/bin/bash",
                 arguments=[str(script)],
                 directory=folder,
+                stdout_path=files["job_stdout_path"],
+                stderr_path=files["job_stderr_path"],
                 launcher="single",
                 resources=psij.ResourceSpecV1(node_count=self.nodes_per_block, processes_per_node=1),
                 attributes=psij.JobAttributes(
@@ -110,8 +113,10 @@ class CobaltProvider(ClusterProvider):
         except psij.SubmitException as refusal:
             raise OSError(str(refusal)) from None
         job_id = str(job.native_id)
-        output = str(folder / f"{job_id}.out")
-        self.resources[job_id] = {"status": JobStatus(JobState.PENDING), "job_stdout_path": output}
+        self.resources[job_id] = {
+            "status": JobStatus(JobState.PENDING),
+            **{name: str(path) for name, path in files.items()},
+        }
         return job_id
 
     def _jobs(self, folder: Path) -> Any:
@@ -134,21 +139,24 @@ class CobaltProvider(ClusterProvider):
             self.resources[job_id]["status"] = self._read(job_id, told.get(job_id))
 
     def _read(self, job_id: str, job: dict[str, str] | None) -> JobStatus:
-        output = self.resources[job_id]["job_stdout_path"]
+        files = {
+            "stdout_path": self.resources[job_id]["job_stdout_path"],
+            "stderr_path": self.resources[job_id]["job_stderr_path"],
+        }
         if job is None:
             code = self._exit_code(job_id)
             state = JobState.COMPLETED if code in ("", "0") else JobState.FAILED
             words = f"ended with exit code {code}" if code else "ended"
-            return JobStatus(state, words, stdout_path=output)
+            return JobStatus(state, words, **files)
         word, place = job.get("state", ""), job.get("location", "")
         state = JobState.RUNNING if word in _RUNNING else JobState.HELD if "hold" in word else JobState.PENDING
         on = f" on {place}" if state is JobState.RUNNING and place not in ("", "None", "N/A") else ""
-        return JobStatus(state, word + on, stdout_path=output)
+        return JobStatus(state, word + on, **files)
 
     def _exit_code(self, job_id: str) -> str:
         """What PSI/J's script wrote at its end; empty if it did not get there."""
         try:
-            return (Path(self.script_dir) / f"{job_id}.ec").read_text().strip()
+            return (self._executor.work_directory / f"{job_id}.ec").read_text().strip()
         except OSError:
             return ""
 
