@@ -174,6 +174,8 @@ class Configuration(Section):
             raise ConfigurationError(f"{source} is not YAML: {' '.join(str(error).split())}") from None
         if not isinstance(values, dict):
             raise ConfigurationError(f"{source} must hold settings as `key: value` lines.")
+        # A section of which all is commented out.
+        values = {name: value for name, value in values.items() if value is not None}
         values, file = _with_engine_file(values, source, engine_text)
         try:
             configuration = cls.model_validate(values)

@@ -181,7 +181,9 @@ def _sub(pattern: str, line: str, text: str) -> tuple[str, int]:
 def _flow(value: Any) -> str:
     """A value on one line."""
     return (
-        textwrap.dedent(yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=True))
+        textwrap.dedent(
+            yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=True, sort_keys=False)
+        )
         .removesuffix("...\n")
         .strip()
     )

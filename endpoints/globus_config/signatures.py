@@ -10,19 +10,21 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any, get_type_hints
 
-from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
+from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
 from endpoints.globus_config.engine_file import PROFILES, EngineFile
 from endpoints.profiles.engine_parts import absent
 from faas.errors import ConfigurationError
 
 _LENIENT = ConfigDict(arbitrary_types_allowed=True, coerce_numbers_to_str=True)
-# Parsl's older providers say no types; where the default does not tell either, this does.
+# Parsl's older providers say no types, and where the default does not tell either, this does; and what used to be.
 _TYPES: dict[str, Any] = {
     "cores_per_block": int | None,
     "cores_per_node": int | None,
     "parallelism": float,
     "launcher": Any,
+    "job_status_kwargs": dict[str, Any] | None,
+    "strategy": str | dict[str, Any] | None,
 }
 _COUNTS = ("nodes_per_block", "max_blocks", "cmd_timeout", "max_workers_per_node", "cores_per_node", "cpus_per_node")
 
@@ -112,7 +114,7 @@ class _Checking:
     def _value(self, where: str, value: Any, kind: Any) -> Any:
         try:
             value = TypeAdapter(kind, config=_LENIENT).validate_python(value)
-        except PydanticSchemaGenerationError:
+        except PydanticUserError:
             return value
         except ValidationError as error:
             first = error.errors()[0]

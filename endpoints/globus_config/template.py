@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from jinja2 import StrictUndefined, TemplateError, meta
 from jinja2.sandbox import SandboxedEnvironment
+from jinja2.utils import missing as ABSENT
 
 from faas.errors import ConfigurationError
 
@@ -41,13 +42,24 @@ def fill_in(text: str, variables: Mapping[str, Any], source: str) -> Any:
     class Missing(StrictUndefined):
         """Notes its name where a value is needed, so that all that are missing are told at once."""
 
-        def __bool__(self) -> bool:
+        def _note(self) -> None:
+            if self._undefined_obj is not ABSENT:  # A part of something that is there: no variable.
+                self._fail_with_undefined_error()
             missing.add(str(self._undefined_name))
+
+        def __bool__(self) -> bool:
+            self._note()
             return False
 
         def __str__(self) -> str:
-            missing.add(str(self._undefined_name))
+            self._note()
             return ""
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("__"):
+                raise AttributeError(name)
+            self._note()
+            return self
 
     def put(value: Any) -> Any:
         if isinstance(value, _Given):
@@ -62,7 +74,9 @@ def fill_in(text: str, variables: Mapping[str, Any], source: str) -> Any:
     values = {name: _Given(value) if isinstance(value, str) else value for name, value in variables.items()}
     try:
         known = meta.find_undeclared_variables(jinja.parse(text))
-        rendered = jinja.from_string(text).render({**values, "_GC": {"env": os.environ}, "env": os.environ})
+        # Nobody submits here from elsewhere: of such a person's Python nothing is known.
+        circumstances = {"_GC": {"env": os.environ, "user_runtime": {}}, "env": os.environ}
+        rendered = jinja.from_string(text).render({**values, **circumstances})
     except TemplateError as error:
         line = getattr(error, "lineno", None)
         raise ConfigurationError(f"{source}{f', line {line}' if line else ''}: {error}.") from None

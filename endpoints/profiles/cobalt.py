@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from endpoints.allocation import clock
 from endpoints.profiles import profile
+from endpoints.profiles.cobalt_options import read_options
 from endpoints.profiles.cobalt_queue import CobaltQueue
 from endpoints.profiles.engine_parts import absent, worker_init
 from endpoints.profiles.launchers import choose_launcher
@@ -17,20 +17,19 @@ if TYPE_CHECKING:
     from endpoints.configuration import Configuration
 
 
-def check_psij(configuration: Configuration) -> None:
-    """See whether PSI/J is there.
-
-    Raises:
-        ConfigurationError: it is not; the message has the command that installs it.
-    """
-    if importlib.util.find_spec("psij") is None:
+def _check(configuration: Configuration) -> None:
+    """See whether PSI/J is there, and can give the options there are."""
+    read_options(configuration.scheduler.options)
+    try:
+        import psij  # noqa: F401
+    except ImportError:
         raise ConfigurationError(
             f"Profile {configuration.profile} submits its jobs with PSI/J, which is not installed here."
             " Install it with: pip install 'faas-federation[endpoint,cobalt]'"
-        )
+        ) from None
 
 
-@profile("cobalt", queue=lambda configuration: CobaltQueue(configuration.scheduler.command_timeout_s), check=check_psij)
+@profile("cobalt", queue=lambda configuration: CobaltQueue(configuration.scheduler.command_timeout_s), check=_check)
 def cobalt(configuration: Configuration, shape: str, directory: Path) -> Any:
     """A provider whose blocks are batch jobs of whole nodes: Cobalt gives out no others."""
     with absent():

@@ -5,7 +5,6 @@ Imported only where an engine is built, for Parsl takes a second to import.
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from parsl.launchers import SingleNodeLauncher
 from parsl.providers.cluster_provider import ClusterProvider
 from psij.executors.batch.cobalt import CobaltExecutorConfig
 
+from endpoints.profiles.cobalt_options import read_options
 from endpoints.profiles.cobalt_queue import CobaltQueue
 
 _RUNNING = ("starting", "running", "exiting", "killing")
@@ -164,23 +164,3 @@ class CobaltProvider(ClusterProvider):
         """Cancel jobs; what became of each is told by Cobalt, not assumed."""
         CobaltQueue(self.cmd_timeout).cancel(job_ids)
         return [True] * len(job_ids)
-
-
-def read_options(lines: str) -> dict[str, str]:
-    """Directives as PSI/J takes them.
-
-    Raises:
-        ValueError: one has a short name, which PSI/J cannot give.
-
-    Example:
-        >>> read_options("#COBALT --attrs filesystems=home,theta-fs0")
-        {'attrs': 'filesystems=home,theta-fs0'}
-    """
-    options = {}
-    for line in filter(None, map(str.strip, lines.splitlines())):
-        words = shlex.split(line.removeprefix("#COBALT"))
-        name, equals, value = words[0].partition("=") if words else ("", "", "")
-        if not name.startswith("--"):
-            raise ValueError(f"write options of Cobalt in full, as `#COBALT --name value`: {line!r}")
-        options[name[2:]] = value if equals else " ".join(words[1:])
-    return options
