@@ -124,7 +124,7 @@ def set_value(text: str, setting: str, value: Any) -> str:
         changed, found = _sub(rf"(?m)^{re.escape(key)}\s*:.*$", line, text)
         return changed if found else f"{text.rstrip()}\n{line}\n"
     if "." in section:
-        return _set_whole(text, setting, value)
+        return _set_deep(text, setting, value)
     line = f"  {key}: {_flow(value)}"
     block = re.search(rf"(?m)^{re.escape(section)}\s*:[ \t]*(?:#.*)?\n((?:[ \t]+.*\n|[ \t]*\n(?=[ \t]))*)", text)
     if block is None:
@@ -142,21 +142,32 @@ def set_value(text: str, setting: str, value: Any) -> str:
     return text[: block.start(1)] + changed + text[block.end(1) :]
 
 
+def _set_deep(text: str, setting: str, value: Any) -> str:
+    """Change a setting in a part of a section: that part then stands on one line."""
+    first, second, *rest = setting.split(".")
+    section = (yaml.safe_load(text) or {}).get(first)
+    part = section.get(second) if isinstance(section, dict) else None
+    if part is not None and re.search(rf"(?m)^[ \t]+{re.escape(second)}\s*:[ \t]*(#.*)?$", text):
+        raise ConfigurationError(
+            f"{setting} cannot be set from here; write it into the file, under `{first}:`, `{second}:`."
+        )
+    part = {} if part is None else part
+    inner = part
+    for key in rest[:-1]:
+        inner = inner.setdefault(key, {}) if isinstance(inner, dict) else inner
+    if not isinstance(inner, dict):
+        raise ConfigurationError(f"{setting} cannot be set: what it is in is no section.")
+    inner[rest[-1]] = value
+    return set_value(text, f"{first}.{second}", part)
+
+
 def _set_whole(text: str, setting: str, value: Any) -> str:
     """Change a setting in a section that stands on one line."""
-    first, *rest = setting.split(".")
-    found = re.search(rf"(?m)^{re.escape(first)}\s*:[ \t]*(\{{.*\}})[ \t]*$", text)
-    section: Any = yaml.safe_load(found[1]) if found else {}
-    if found is None and re.search(rf"(?m)^{re.escape(first)}\s*:", text):
-        raise ConfigurationError(f"{setting} cannot be set from here; write it into the file, under `{first}:`.")
-    inner = section
-    for key in rest[:-1]:
-        inner = inner.setdefault(key, {})
-        if not isinstance(inner, dict):
-            raise ConfigurationError(f"{setting} cannot be set: `{key}` is no section.")
-    inner[rest[-1]] = value
-    line = f"{first}: {_flow(section)}"
-    return text.replace(found[0], line, 1) if found else f"{text.rstrip()}\n{line}\n"
+    section, _, key = setting.partition(".")
+    found = re.search(rf"(?m)^{re.escape(section)}\s*:[ \t]*(\{{.*\}})[ \t]*$", text)
+    if found is None:
+        raise ConfigurationError(f"{setting} cannot be set from here; write it into the file, under `{section}:`.")
+    return text.replace(found[0], f"{section}: {_flow({**yaml.safe_load(found[1]), key: value})}", 1)
 
 
 def as_value(words: str) -> Any:

@@ -5,6 +5,7 @@ Making it would be a test too, but only at the site: an ``address_by_interface: 
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -12,10 +13,17 @@ from typing import Any, get_type_hints
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
-from endpoints.globus_config.engine_file import PROFILES, EngineFile
+from endpoints.globus_config.engine_file import EngineFile
 from endpoints.profiles.engine_parts import absent
 from faas.errors import ConfigurationError
 
+_PROVIDERS = {
+    "LocalProvider": ("parsl.providers", "LocalProvider"),
+    "SlurmProvider": ("endpoints.profiles.slurm_provider", "TellingSlurmProvider"),
+    "PBSProProvider": ("endpoints.profiles.pbspro_provider", "TellingPBSProProvider"),
+    "LSFProvider": ("endpoints.profiles.lsf_provider", "TellingLSFProvider"),
+    "CobaltProvider": ("endpoints.profiles.cobalt_provider", "CobaltProvider"),
+}
 _LENIENT = ConfigDict(arbitrary_types_allowed=True, coerce_numbers_to_str=True)
 # Parsl's older providers say no types, and where the default does not tell either, this does; and what used to be.
 _TYPES: dict[str, Any] = {
@@ -60,19 +68,9 @@ def check_engine_file(file: EngineFile) -> EngineFile:
 
 def provider_class(kind: str) -> Any:
     """The class that stands for one of Parsl's providers here: one that tells what its scheduler says."""
+    module, name = _PROVIDERS[kind]
     with absent():
-        if kind == "SlurmProvider":
-            from endpoints.profiles.slurm_provider import TellingSlurmProvider as Provider
-        elif kind == "PBSProProvider":
-            from endpoints.profiles.pbspro_provider import TellingPBSProProvider as Provider
-        elif kind == "LSFProvider":
-            from endpoints.profiles.lsf_provider import TellingLSFProvider as Provider
-        elif kind == "CobaltProvider":
-            from endpoints.profiles.cobalt_provider import CobaltProvider as Provider
-        else:
-            from parsl.providers import LocalProvider as Provider
-    assert kind in PROFILES
-    return Provider
+        return getattr(importlib.import_module(module), name)
 
 
 class _Checking:

@@ -9,9 +9,8 @@ from difflib import get_close_matches
 from typing import Any
 
 import yaml
-from jinja2 import StrictUndefined, TemplateError, meta
+from jinja2 import StrictUndefined, TemplateError, meta, utils
 from jinja2.sandbox import SandboxedEnvironment
-from jinja2.utils import missing as ABSENT
 
 from faas.errors import ConfigurationError
 
@@ -43,15 +42,15 @@ def fill_in(text: str, variables: Mapping[str, Any], source: str) -> Any:
         """Notes its name where a value is needed, so that all that are missing are told at once."""
 
         def _note(self) -> None:
-            if self._undefined_obj is not ABSENT:  # A part of something that is there: no variable.
+            if self._undefined_obj is not utils.missing:  # A part of something that is there: no variable.
                 self._fail_with_undefined_error()
             missing.add(str(self._undefined_name))
 
-        def __bool__(self) -> bool:
+        def __bool__(self) -> bool:  # type: ignore[override]
             self._note()
             return False
 
-        def __str__(self) -> str:
+        def __str__(self) -> str:  # type: ignore[override]
             self._note()
             return ""
 

@@ -156,7 +156,7 @@ class CobaltProvider(ClusterProvider):
     def _exit_code(self, job_id: str) -> str:
         """What PSI/J's script wrote at its end; empty if it did not get there."""
         try:
-            return (self._executor.work_directory / f"{job_id}.ec").read_text().strip()
+            return Path(self._executor.work_directory, f"{job_id}.ec").read_text().strip()
         except OSError:
             return ""
 

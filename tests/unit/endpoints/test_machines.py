@@ -150,7 +150,7 @@ def test_a_cobalt_option_that_cannot_be_given_is_told() -> None:
     configuration = Configuration.parse(
         "name: lab\nprofile: cobalt\nscheduler: {options: '#COBALT -t 50'}", "config.yaml"
     )
-    with pytest.raises(ConfigurationError, match="Write options of Cobalt in full.*#COBALT -t 50"):
+    with pytest.raises(ConfigurationError, match=r"Write options of Cobalt in full.*#COBALT -t 50"):
         check_profile(configuration)
 
 

@@ -72,7 +72,9 @@ def test_a_globus_compute_configuration_is_named_with_its_variables() -> None:
         ("s:\n\n  y: 2\n\n\nb: 3\n", "s.y", 1, "s:\n\n  y: 1\n\n\nb: 3\n"),
         ("a: 1\n", "s.x", [1, 2], "a: 1\ns:\n  x: [1, 2]\n"),
         ("s: {y: 2}\na: 1\n", "s.x", 1, "s: {y: 2, x: 1}\na: 1\n"),
-        ("a: 1\n", "s.t.x", 1, "a: 1\ns: {t: {x: 1}}\n"),
+        ("a: 1\n", "s.t.x", 1, "a: 1\ns:\n  t: {x: 1}\n"),
+        ("s:\n  # t: {x: 3, y: 4}\nb: 2\n", "s.t.x", 1, "s:\n  t: {x: 1}\nb: 2\n"),
+        ("s: {t: {y: 2}}\n", "s.t.x", 1, "s: {t: {y: 2, x: 1}}\n"),
         ("s:\nb: 2\n", "s.x", r"\1", "s:\n  x: \\1\nb: 2\n"),
     ],
 )
@@ -81,9 +83,11 @@ def test_one_setting_changes_and_the_rest_of_the_file_stays(text: str, setting: 
 
 
 def test_what_cannot_be_changed_from_here_is_left_to_its_owner() -> None:
+    with pytest.raises(ConfigurationError, match="write it into the file, under `s:`, `t:`"):
+        set_value("s:\n  t:\n    x: 1\n", "s.t.x", 2)
     with pytest.raises(ConfigurationError, match="write it into the file, under `s:`"):
-        set_value("s:\n  t: {x: 1}\n", "s.t.x", 2)
-    with pytest.raises(ConfigurationError, match="`t` is no section"):
+        set_value("s: {y: 1,\n  z: 2}\n", "s.x", 2)
+    with pytest.raises(ConfigurationError, match="is no section"):
         set_value("s: {t: 1}\n", "s.t.x", 2)
 
 

@@ -138,7 +138,7 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
     text = (
         POLARIS.replace("queue:", "que:").replace("bind_cmd", "bind").replace("cpus_per_node: 32", "cpus_per_node: x")
     )
-    with pytest.raises(ConfigurationError, match="que.*cpus_per_node.*bind"):
+    with pytest.raises(ConfigurationError, match=r"que.*cpus_per_node.*bind"):
         check_engine_file(read(text))
 
 
