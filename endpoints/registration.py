@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -137,6 +138,8 @@ def _notes(configuration: Configuration) -> list[str]:
     file = configuration.engine_file
     if file is not None:
         notes += [f"Not used of {file.source}: {name}; {why}." for name, why in file.not_used().items()]
+        if file.engine.get("container_type"):
+            notes.append(f"Its container must see {sys.executable} and what that imports, at the same paths.")
     return notes
 
 

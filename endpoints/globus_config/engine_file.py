@@ -51,6 +51,7 @@ _OURS = {
     "max_retries_on_system_failure": "lost tasks are run again elsewhere, by their own rules",
     "prefetch_capacity": "work is handed to idle workers only",
     "drain_period": "it follows from walltime and `blocks: {drain_s: …}`",
+    "encrypted": "pilots are spoken to in secret; `encrypted: false` in config.yaml changes that",
     "label": "block names say whose they are",
     "run_in_sandbox": "each task has a directory of its own anyway",
     "working_dir": "each task has a directory of its own anyway",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -107,9 +108,8 @@ def _restore(value: Any, given: list[str]) -> Any:
         return {_restore(key, given): _restore(each, given) for key, each in value.items()}
     if isinstance(value, list):
         return [_restore(each, given) for each in value]
-    if isinstance(value, str) and "\ue000" in value:
-        for number, words in enumerate(given):
-            value = value.replace(f"\ue000{number}\ue001", str(words))
+    if isinstance(value, str):
+        return re.sub("\ue000(\\d+)\ue001", lambda mark: str(given[int(mark[1])]), value)
     return value
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from endpoints.configuration import Configuration
@@ -95,6 +95,7 @@ SECTIONS = st.sampled_from(["scheduler.account", "scheduler.walltime_s", "blocks
 WORDS = st.one_of(st.integers(60, 1000), st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"])))
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(SECTIONS, WORDS), max_size=6))
 def test_the_last_value_set_is_the_one_that_is_read(changes: list[tuple[str, Any]]) -> None:
     text = new("slurm")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from endpoints.globus_config.template import fill_in
@@ -13,12 +13,14 @@ from faas.errors import ConfigurationError
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Co"]), min_size=1)
 
 
+@settings(deadline=None)
 @given(WORDS)
 def test_no_words_of_a_person_are_taken_for_yaml(words: str) -> None:
     text = 'a: {{ X }}\nb: "#PBS -A {{ X }}"\nc: |\n  {{ X }}!\nd: {{ X | default("none") }}\n'
     assert fill_in(text, {"X": words}, "f") == {"a": words, "b": f"#PBS -A {words}", "c": f"{words}!\n", "d": words}
 
 
+@settings(deadline=None)
 @given(st.one_of(st.integers(), st.booleans()))
 def test_numbers_and_truth_stay_what_they_are(value: int | bool) -> None:
     assert fill_in("a: {{ X }}", {"X": value}, "f") == {"a": value}
