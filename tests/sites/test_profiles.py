@@ -5,8 +5,8 @@ They are dialects over Slurm: that a vendor's scheduler takes the same words is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,7 @@ from tests.sites.cluster import Cluster
 from tests.sites.site import Site
 
 LIMIT_S = 120
-QUICK = [
-    *("--set", "engine.address=127.0.0.1", "--set", "retry.first_s=0.05", "--set", "stop_grace_s=0"),
-    *("--set", "blocks.max_idletime_s=60", "--set", "blocks.probe_s=1", "--set", "blocks.probe_max_s=2"),
-    *("--set", "scheduler.status_period_s=1"),
-]
+QUICK = ["--set", "retry.first_s=0.05", "--set", "blocks.max_idletime_s=300", "--set", "scheduler.status_period_s=1"]
 JOB_VARIABLE = {"pbspro": "PBS_JOBID", "lsf": "LSB_JOBID", "cobalt": "COBALT_JOBID", "": "SLURM_JOB_ID"}
 
 
@@ -35,33 +31,6 @@ def where(variable: str) -> tuple[str, str, str]:
     import os
 
     return os.environ["SLURMD_NODENAME"], os.environ["SLURM_JOB_ID"], os.environ[variable]
-
-
-@contextmanager
-def endpoint(directory: Path, cluster: Cluster, dialect: str, *options: str) -> Iterator[Site]:
-    with Federation(directory) as federation:
-        federation.add_endpoint("lab", options=[*QUICK, *options], environment=cluster.environment(dialect))
-        yield Site(federation, cluster)
-    assert cluster.live_jobs() == []
-
-
-def runs_in_a_job(lab: Site, dialect: str) -> None:
-    """Run a function, see its job by name, then stop with the block still alive."""
-    with lab.executor() as executor:
-        node, job_id, told = executor.submit(where, JOB_VARIABLE[dialect]).result(LIMIT_S)
-    job = lab.cluster.job(job_id)
-    assert told.partition(".")[0] == job_id
-    assert (job.node_list, job.partition, job.account) == (node, "debug", "science")
-    assert job.name.startswith(name_prefix(lab.federation.state("lab").nonce))
-    lab.until(lambda: [block.state for block in lab.blocks()] == ["running"])
-    assert "TimeLimit=00:10:00" in lab.cluster.run("scontrol", "show", "job", job_id)
-
-
-@pytest.mark.parametrize("dialect", ["pbspro", "lsf", "cobalt"])
-def test_a_function_runs_and_nothing_is_left(dialect: str, slurm: Cluster, tmp_path: Path) -> None:
-    options = ["--profile", dialect, "--account", "science", "--partition", "debug", "--walltime", "00:10:00"]
-    with endpoint(tmp_path / "f", slurm, dialect, *options) as lab:
-        runs_in_a_job(lab, dialect)
 
 
 @pytest.mark.parametrize("dialect", ["", "pbspro", "lsf", "cobalt"])
@@ -103,6 +72,42 @@ class TestProvider:
         provider.cancel([first])  # once more is no error
 
 
+# What of a machine these clusters lack: its queues, its cores.
+_HERE = {
+    "theta": ("cobalt", "partition: debug"),
+    "summit": ("lsf", "partition: debug"),
+    "polaris": ("pbspro", "cores_per_node: 2, select_options: ''"),
+    "cori": ("", "qos: '', constraint: '', cores_per_node: 2, launcher: {type: SrunLauncher, overrides: -c 2}"),
+}
+_LAUNCHER = """\
+#!/bin/bash
+echo "$0 $*" >> {folder}/launched
+until [[ "$1" == */bash || "$1" == */sh ]]; do shift; done
+exec "$@"
+"""
+
+
+@pytest.mark.parametrize("machine", _HERE)
+def test_workers_start_by_the_launcher_of_a_machine(machine: str, at: Callable[[str], Cluster], tmp_path: Path) -> None:
+    """Those of Cray, IBM and MPICH are stand-ins that run what they are given; srun is Slurm's own."""
+    dialect, here = _HERE[machine]
+    cluster = at(dialect)
+    for name in ("aprun", "jsrun", "mpiexec"):
+        (tmp_path / name).write_text(_LAUNCHER.format(folder=tmp_path))
+        (tmp_path / name).chmod(0o755)
+    text = (
+        f"name: lab\nprofile: {machine}\nscheduler: {{account: science, {here}, worker_init: 'PATH={tmp_path}:$PATH'}}"
+    )
+    configuration = Configuration.parse(text, "config.yaml")
+    provider = drive(find_profile(machine).provider(configuration, "default", tmp_path))
+    provider.script_dir = str(tmp_path)
+    job_id = provider.submit(f"echo $SLURMD_NODENAME > {tmp_path}/node", 1, "faas12345678-1")
+    cluster.wait_until(lambda: provider.status([job_id])[0].terminal)
+    assert provider.status([job_id])[0].state is JobState.COMPLETED
+    assert (tmp_path / "node").read_text().strip() in cluster.nodes
+    assert (tmp_path / "launched").exists() == (machine != "cori")
+
+
 GLOBUS = """\
 display_name: Here
 amqp_port: 443
@@ -136,19 +141,33 @@ engine:
 """
 
 
-def test_a_globus_compute_configuration_works_as_it_is(slurm: Cluster, tmp_path: Path) -> None:
+def test_functions_run_at_each_and_nothing_is_left(slurm: Cluster, tmp_path: Path) -> None:
+    """Endpoints with the profiles of other schedulers, and one with a Globus Compute configuration, word for word."""
     (tmp_path / "globus.yaml").write_text(GLOBUS)
-    options = ["--engine-config", str(tmp_path / "globus.yaml"), "--set", "ACCOUNT=science"]
-    options += ["--set", "OPTIONS=#SBATCH --comment=from-globus", "--set", f"COMMAND=touch {tmp_path}/started"]
+    batch = ["--account=science", "--partition=debug", "--walltime=00:10:00", "--set=engine.address=127.0.0.1"]
+    theirs = ["--engine-config", str(tmp_path / "globus.yaml"), "--set", "ACCOUNT=science"]
+    theirs += ["--set", "OPTIONS=#SBATCH --comment=from-globus", "--set", f"COMMAND=touch {tmp_path}/started"]
     with Federation(tmp_path / "f") as federation:
-        federation.faas("endpoint", "configure", "lab", *options)
-        federation.add_endpoint("lab", environment=slurm.environment())
-        lab = Site(federation, slurm)
-        runs_in_a_job(lab, "")
-        (job,) = slurm.jobs()
-        assert "Comment=from-globus" in slurm.run("scontrol", "show", "job", job.job_id)
+        for dialect in JOB_VARIABLE:
+            options = ["--profile", dialect, *batch, *QUICK] if dialect else [*theirs, *QUICK]
+            name = dialect or "globus"
+            federation.add_endpoint(name, workers=1, options=options, environment=slurm.environment(dialect))
+        sites = {dialect: Site(federation, slurm, dialect or "globus") for dialect in JOB_VARIABLE}
+        with ExitStack() as stack:
+            executors = {dialect: stack.enter_context(each.executor()) for dialect, each in sites.items()}
+            futures = {dialect: each.submit(where, JOB_VARIABLE[dialect]) for dialect, each in executors.items()}
+            told = {dialect: future.result(LIMIT_S) for dialect, future in futures.items()}
+        for dialect, (node, job_id, own_id) in told.items():
+            job = slurm.job(job_id)
+            assert own_id.partition(".")[0] == job_id
+            assert (job.node_list, job.partition, job.account) == (node, "debug", "science")
+            assert job.name.startswith(name_prefix(federation.state(sites[dialect].name).nonce))
+            assert "TimeLimit=00:10:00" in slurm.run("scontrol", "show", "job", job_id)
+            (block,) = sites[dialect].blocks()
+            assert (block.job_id.partition(".")[0], block.state, block.workers) == (job_id, "running", 1)
         assert (tmp_path / "started").exists()
-        lab.until(lambda: [block.workers for block in lab.blocks()] == [2])
+        assert "Comment=from-globus" in slurm.run("scontrol", "show", "job", told[""][1])
+        assert len(slurm.live_jobs()) == len(told)
     assert slurm.live_jobs() == []
 
 
