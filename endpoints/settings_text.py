@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -191,10 +190,5 @@ def _sub(pattern: str, line: str, text: str) -> tuple[str, int]:
 
 def _flow(value: Any) -> str:
     """A value on one line."""
-    return (
-        textwrap.dedent(
-            yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=True, sort_keys=False)
-        )
-        .removesuffix("...\n")
-        .strip()
-    )
+    text: str = yaml.safe_dump(value, default_flow_style=True, width=10**6, sort_keys=False)
+    return text.removesuffix("...\n").strip("\n")
