@@ -11,7 +11,7 @@ from endpoints.configuration import Configuration
 from endpoints.engine import Engine
 from endpoints.job_queue import QueueUnavailable
 from endpoints.places import Places
-from endpoints.profiles import find_profile
+from endpoints.profiles import check_profile
 from endpoints.recovery import cancel_leftover_jobs, clear_run_directory, spool_lost, stop_leftovers
 from endpoints.reporter import Reporter
 from endpoints.segments import GrantStock
@@ -66,7 +66,7 @@ class Agent:
         link: AsyncLink | None = None,
         engine_factory: EngineFactory = Engine,
     ) -> None:
-        find_profile(configuration.profile)  # a name that is wrong is told at once
+        check_profile(configuration)  # what is wrong is told at once
         self._configuration = configuration
         self._credentials = credentials
         self._places = places

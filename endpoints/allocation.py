@@ -21,6 +21,41 @@ class WorkerShape(Section):
     """Workers on each node; None for as many as the endpoint's ``workers`` cores make."""
 
 
+_LAUNCHERS: dict[str, tuple[str, ...]] = {
+    "SimpleLauncher": (),
+    "SingleNodeLauncher": ("fail_on_any",),
+    "SrunLauncher": ("overrides",),
+    "SrunMPILauncher": ("overrides",),
+    "AprunLauncher": ("overrides",),
+    "JsrunLauncher": ("overrides",),
+    "GnuParallelLauncher": (),
+    "MpiExecLauncher": ("bind_cmd", "overrides"),
+    "MpiRunLauncher": ("bash_location", "overrides"),
+    "WrappedLauncher": ("prepend",),
+}
+
+
+class Launcher(Section):
+    """How workers get to the nodes of a block: one of Parsl's launchers, with what it takes."""
+
+    type: str
+    overrides: Text = ""
+    """Further options of its command."""
+    bind_cmd: Text = ""
+    bash_location: Text = ""
+    prepend: Text = ""
+    fail_on_any: bool = False
+    debug: bool = True
+
+    @model_validator(mode="after")
+    def _fits(self) -> Launcher:
+        if self.type not in _LAUNCHERS:
+            raise ValueError(f"there is no launcher {self.type!r}; there are {', '.join(_LAUNCHERS)}")
+        if wrong := self.model_fields_set - {"type", "debug", *_LAUNCHERS[self.type]}:
+            raise ValueError(f"{self.type} takes no {', '.join(sorted(wrong))}")
+        return self
+
+
 class Scheduler(Section):
     """What a batch scheduler is told of each block."""
 
@@ -31,8 +66,16 @@ class Scheduler(Section):
     constraint: Text = ""
     walltime_s: int = Field(default=1800, ge=60, le=30 * 86_400)
     nodes_per_block: int = Field(default=1, ge=1, le=10_000)
+    cores_per_node: int | None = Field(default=None, ge=1, le=4096)
+    """What to ask for of each node; None for as many cores as its workers have."""
     exclusive: bool = False
-    """Ask for whole nodes."""
+    """Share no node with other jobs."""
+    whole_nodes: bool = False
+    """LSF: ask for nodes (``-nnodes``), where the site gives out no slots."""
+    select_options: Text = ""
+    """PBS Pro: further parts of ``-l select``, such as ``ngpus=4`` or ``system=polaris``."""
+    launcher: Launcher | None = None
+    """How workers get to the nodes of a block; None for the profile's way."""
     options: str = ""
     """Further lines for the top of the batch script, as the scheduler reads them: ``#SBATCH -C haswell``."""
     worker_init: str = ""
@@ -84,6 +127,17 @@ class Blocks(Section):
         if self.min_blocks > self.max_blocks:
             raise ValueError(f"min_blocks ({self.min_blocks}) must not be above max_blocks ({self.max_blocks})")
         return self
+
+
+def clock(walltime_s: float) -> str:
+    """A walltime as HH:MM:SS, in whole minutes.
+
+    Example:
+        >>> clock(5400), clock(61)
+        ('01:30:00', '00:02:00')
+    """
+    minutes = whole_minutes(walltime_s)
+    return f"{minutes // 60:02d}:{minutes % 60:02d}:00"
 
 
 def whole_minutes(walltime_s: float) -> int:

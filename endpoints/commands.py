@@ -11,7 +11,7 @@ import typer
 from endpoints.block_table import costs, print_blocks
 from faas.commands.display import AsJson, ago, amounts, print_fields, print_json, print_table
 from faas.commands.status import tell_broken
-from faas.errors import FaasError, NotFound
+from faas.errors import ConfigurationError, FaasError, NotFound
 from faas.models import Endpoint
 
 app = typer.Typer(no_args_is_help=True, help="Set up and run an endpoint on this machine.")
@@ -24,22 +24,59 @@ Name = Annotated[str, typer.Argument(help="The endpoint's name.")]
 def configure_endpoint(
     name: Name,
     profile: Annotated[
-        str | None, typer.Option(help="Kind of site. [default: as configured, at first `local`]")
+        str | None,
+        typer.Option(
+            help="Kind of site, or machine: local, slurm, polaris, … [default: as configured, at first local]"
+        ),
     ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Workers on each node. [default: as configured, at first one a core]")
+    ] = None,
+    account: Annotated[str | None, typer.Option(help="The account or project that batch jobs are charged to.")] = None,
+    partition: Annotated[str | None, typer.Option(help="The partition or queue of batch jobs.")] = None,
+    walltime: Annotated[str | None, typer.Option(help="The walltime of batch jobs, HH:MM:SS.")] = None,
+    max_blocks: Annotated[int | None, typer.Option(min=1, help="How many batch jobs there may be at once.")] = None,
+    engine_config: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="An existing config.yaml of Globus Compute, used as it is.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Any other setting (scheduler.qos=debug), or a variable of --engine-config. As often as needed.",
+        ),
     ] = None,
     home: Home = None,
 ) -> None:
     """Register an endpoint with the service, and write its configuration."""
     from endpoints.places import Places
-    from endpoints.registration import configure, find_person
+    from endpoints.registration import Wanted, configure, find_person, read_settings
 
+    asked = {
+        "scheduler.account": account,
+        "scheduler.partition": partition,
+        "scheduler.walltime_s": None if walltime is None else _seconds(walltime),
+        "blocks.max_blocks": max_blocks,
+        **read_settings(settings or []),
+    }
     places = Places.of(name, home)
-    created = configure(places, profile=profile, workers=workers, person=find_person(home))
-    typer.echo(f"Endpoint {created.name} ({created.endpoint_id}) is registered.")
+    wanted = Wanted(profile, workers, engine_config, {key: value for key, value in asked.items() if value is not None})
+    configured = configure(places, wanted, find_person(home))
+    typer.echo(f"Endpoint {configured.created.name} ({configured.created.endpoint_id}) is registered.")
     typer.echo(f"Its configuration is {places.configuration}.")
+    for note in configured.notes:
+        typer.echo(f"  {note}")
     typer.echo(f"Start it with: faas endpoint start {name}")
+
+
+def _seconds(walltime: str) -> int:
+    from endpoints.globus_config.engine_file import to_seconds
+
+    seconds = to_seconds(walltime)
+    if seconds is None:
+        raise ConfigurationError(f"--walltime {walltime}: write it as HH:MM:SS, 01:00:00 for an hour.")
+    return seconds
 
 
 @app.command("start")

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from endpoints.allocation import Blocks, Scheduler, WorkerShape
 from endpoints.environments import Environment
+from endpoints.globus_config.engine_file import EngineFile, parse_engine_file, read_engine_file
 from endpoints.places import Places
+from endpoints.profiles.machines import MACHINES
 from endpoints.section import Section
 from faas.credentials import Credentials, read_credentials
 from faas.errors import ConfigurationError
@@ -88,6 +91,10 @@ class Configuration(Section):
     description: str = ""
     engine: dict[str, Any] = {}
     """Settings of the engine, passed on as they are."""
+    engine_config: str = ""
+    """A Globus Compute configuration beside this one, whose engine and provider are used as they are."""
+    engine_variables: dict[str, Any] = {}
+    """What its variables stand for."""
     encrypted: bool | None = None
     """Encrypt what the engine and its workers say to each other; None for what the profile holds right: yes."""
     stop_grace_s: float = Field(default=5.0, ge=0, le=86_400)
@@ -96,6 +103,12 @@ class Configuration(Section):
     spool: Spool = Spool()
     output: Output = Output()
     retry: Retry = Retry()
+    _engine_file: EngineFile | None = PrivateAttr(default=None)
+
+    @property
+    def engine_file(self) -> EngineFile | None:
+        """What ``engine_config`` names; None if it names nothing."""
+        return self._engine_file
 
     @field_validator("allow", mode="before")
     @classmethod
@@ -111,6 +124,13 @@ class Configuration(Section):
     @classmethod
     def _texts(cls, value: Any) -> Any:
         return {k: str(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_the_machine_is(cls, values: Any) -> Any:
+        """A machine's profile knows what its owner need not say."""
+        machine = MACHINES.get(str(values.get("profile"))) if isinstance(values, dict) else None
+        return values if machine is None else machine.complete(values)
 
     @model_validator(mode="before")
     @classmethod
@@ -138,12 +158,13 @@ class Configuration(Section):
         return self
 
     @classmethod
-    def parse(cls, text: str, source: str) -> Configuration:
+    def parse(cls, text: str, source: str, engine_text: str | None = None) -> Configuration:
         """Read and check a configuration.
 
         Args:
             text: the YAML.
-            source: the file's name, for messages.
+            source: the file's name, for messages; a Globus Compute configuration that it names lies beside it.
+            engine_text: that other configuration, if it is not there yet.
 
         Raises:
             ConfigurationError: not YAML, an unknown key, or a wrong value; the message names it.
@@ -154,10 +175,15 @@ class Configuration(Section):
             raise ConfigurationError(f"{source} is not YAML: {' '.join(str(error).split())}") from None
         if not isinstance(values, dict):
             raise ConfigurationError(f"{source} must hold settings as `key: value` lines.")
+        # A section of which all is commented out.
+        values = {name: value for name, value in values.items() if value is not None}
+        values, file = _with_engine_file(values, source, engine_text)
         try:
-            return cls.model_validate(values)
+            configuration = cls.model_validate(values)
         except ValidationError as error:
             raise ConfigurationError(f"{source}: {'; '.join(_complaint(e) for e in error.errors())}") from None
+        configuration._engine_file = file
+        return configuration
 
     @classmethod
     def load(cls, places: Places) -> Configuration:
@@ -203,6 +229,18 @@ class Configuration(Section):
         """How many workers of a shape each node gets."""
         wanted = self.shapes[shape]
         return wanted.workers or max(1, int(self.workers / max(1.0, wanted.cores)))
+
+
+def _with_engine_file(
+    values: dict[str, Any], source: str, text: str | None
+) -> tuple[dict[str, Any], EngineFile | None]:
+    """A configuration's values, with those of the Globus Compute configuration that it names."""
+    name, variables = values.get("engine_config"), values.get("engine_variables") or {}
+    if not isinstance(name, str) or not name or not isinstance(variables, dict):
+        return values, None
+    path = Path(source).parent / name
+    file = read_engine_file(path, variables) if text is None else parse_engine_file(text, variables, name)
+    return file.complete(values, source)
 
 
 def _complaint(error: Any) -> str:

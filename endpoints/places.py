@@ -59,6 +59,11 @@ class Places:
         return self.directory / "config.yaml"
 
     @property
+    def engine(self) -> Path:
+        """A Globus Compute configuration, if its owner gave one."""
+        return self.directory / "engine.yaml"
+
+    @property
     def credentials(self) -> Path:
         """Its token; mode 0600."""
         return self.directory / "credentials.json"

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from endpoints.configuration import Configuration
     from endpoints.profiles import Profile
 
+logger = logging.getLogger(__name__)
+
 LOOPBACK = "127.0.0.1"
 # Waiting is by ZeroMQ's own wake-ups; this only bounds how long an idle thread sleeps between looks at its
 # exit flag. Parsl's default of 10 ms costs a percent of a core in each of three processes.
@@ -106,9 +108,14 @@ def build_engine(profile: Profile, configuration: Configuration, shape: str, dir
     }
     if not profile.on_this_host:
         settings["drain_period"] = drain_after_s(configuration)
+    file = configuration.engine_file
+    if file is not None:
+        from endpoints.globus_config.provider import make_provider
+
+        settings.update(file.settings())
     settings.update(configuration.engine)
     settings["address"] = _address(settings, profile)
-    provider = drive(profile.provider(configuration, shape, directory))
+    provider = drive(make_provider(file, directory) if file else profile.provider(configuration, shape, directory))
     try:
         engine = GlobusComputeEngine(provider=provider, **settings)
     except TypeError as error:
@@ -132,20 +139,38 @@ def _accelerators(workers: int, gpus: int) -> list[str]:
 
 def _address(settings: dict[str, Any], profile: Profile) -> str:
     """Where the engine listens for its workers: one interface, never all of them."""
-    from parsl.addresses import address_by_hostname, address_by_interface
+    from parsl import addresses
 
-    interface = settings.pop("address_by_interface", None)
+    interface, address = settings.pop("address_by_interface", None), settings.get("address")
+    if interface is None and isinstance(address, dict):
+        words = dict(address)
+        kind = words.pop("type")
+        if kind != "address_by_interface":
+            return str(getattr(addresses, kind)(**words))
+        interface = words["ifname"]
     if interface:
         try:
-            return str(address_by_interface(interface))
+            return str(addresses.address_by_interface(interface))
         except OSError as error:
             raise ConfigurationError(
-                f"`engine: {{address_by_interface: {interface}}}`: {error.strerror}. `ip -brief address` lists what"
-                " this host has; compute nodes must reach it."
+                f"The engine is to listen on interface {interface}: {error.strerror}. `ip -brief address` lists what"
+                " this host has; compute nodes must reach it. `engine: {address_by_interface: …}` in config.yaml"
+                " names another."
             ) from None
-    if settings.get("address"):
-        return str(settings["address"])
-    return LOOPBACK if profile.on_this_host else str(address_by_hostname())
+    if address:
+        return str(address)
+    if profile.on_this_host:
+        return LOOPBACK
+    if profile.interface:
+        try:
+            return str(addresses.address_by_interface(profile.interface))
+        except OSError:
+            logger.warning(
+                "this host has no interface %s, as login nodes of %s have: listening at the address of its name, %s."
+                " If workers do not come up, name another: `engine: {address_by_interface: …}`",
+                *(profile.interface, profile.name, addresses.address_by_hostname()),
+            )
+    return str(addresses.address_by_hostname())
 
 
 class Driven:

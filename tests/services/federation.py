@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -81,7 +81,13 @@ class Federation:
         self._service.kill()
 
     def add_endpoint(
-        self, name: str, *, workers: int = 2, settings: str = "", environment: Mapping[str, str] | None = None
+        self,
+        name: str,
+        *,
+        workers: int = 2,
+        settings: str = "",
+        options: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         """Configure an endpoint and start its agent; returns once it can take work.
 
@@ -89,9 +95,10 @@ class Federation:
             name: of the endpoint.
             workers: on each node.
             settings: further lines of its configuration, its profile among them.
+            options: of the command that configures it.
             environment: variables of its agent.
         """
-        self.faas("endpoint", "configure", name, "--workers", str(workers))
+        self.faas("endpoint", "configure", name, "--workers", str(workers), *options)
         if settings:
             self.reconfigure(name, settings, workers=workers)
         self._variables[name] = dict(environment or {})

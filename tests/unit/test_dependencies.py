@@ -17,7 +17,7 @@ EXTRAS: dict[str, set[str]] = {
     "faas": set(),
     "registry": {"service"},
     "router": {"service"},
-    "endpoints": {"endpoint"},
+    "endpoints": {"endpoint", "cobalt"},
     "notebooks": {"notebook", "demo", "service", "endpoint"},
 }
 BROUGHT_ALONG = {

@@ -7,7 +7,7 @@ from pathlib import Path
 
 _LABELS = {"pbspro": "PBS Pro", "lsf": "LSF", "cobalt": "Cobalt"}
 _COMMANDS = {
-    "pbspro": ("qsub", "qstat", "qdel"),
+    "pbspro": ("qsub", "qstat", "qselect", "qdel"),
     "lsf": ("bsub", "bjobs", "bkill"),
     "cobalt": ("qsub", "qstat", "qdel"),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from pathlib import Path
 
 from tests.sites.dialects.slurm import (
@@ -22,7 +23,11 @@ from tests.sites.dialects.slurm import (
 
 _STATES = {"PENDING": "PEND", "CONFIGURING": "PEND", "RUNNING": "RUN", "COMPLETING": "RUN", "SUSPENDED": "SSUSP"}
 _FAILURE = 255
-_COLUMNS = ("jobid", "user", "stat", "queue", "from_host", "exec_host", "job_name", "submit_time")
+_COLUMNS = (
+    *("jobid", "user", "stat", "queue", "from_host", "exec_host", "job_name", "submit_time"),
+    *("exit_reason", "pend_reason"),
+)
+_REASONS = {"TIMEOUT": "TERM_RUNLIMIT: job killed after reaching LSF run time limit", "CANCELLED": "TERM_OWNER"}
 _PREAMBLE = (
     'PATH="${SLURM_CONF%/*}/commands/lsf:$PATH"',
     'export LSB_JOBID="$SLURM_JOB_ID" LSB_JOBNAME="$SLURM_JOB_NAME" LSB_QUEUE="$SLURM_JOB_PARTITION"',
@@ -80,15 +85,17 @@ def bjobs(arguments: list[str]) -> None:
     options.add_argument("-o", default="jobid user stat queue exec_host job_name")
     options.add_argument("ids", nargs="*")
     chosen = options.parse_args(arguments)
-    columns = [column.partition(":")[0].lower() for column in chosen.o.split()]
+    words = shlex.split(chosen.o)
+    between = next((word.partition("=")[2] for word in words if word.startswith("delimiter=")), " ")
+    columns = [word.partition(":")[0].lower() for word in words if not word.startswith("delimiter=")]
     if unknown := set(columns) - set(_COLUMNS):
         raise Refused(f"{', '.join(sorted(unknown))}: this dialect has no such column", _FAILURE)
     known = look_up(chosen.ids)
     jobs = [job for job in known.values() if chosen.ids or chosen.a or job.state in LIVE]
     if jobs and not chosen.noheader:
-        print(" ".join(column.upper() for column in columns))
+        print(between.join(column.upper() for column in columns))
     for job in jobs:
-        print(" ".join(_value(job, column) for column in columns))
+        print(between.join(_value(job, column) for column in columns))
     missing = [job_id for job_id in chosen.ids if job_id not in known]
     if missing:
         raise Refused("\n".join(f"Job <{job_id}> is not found" for job_id in missing), _FAILURE)
@@ -120,7 +127,8 @@ def _submission_options() -> Options:
     options = Options("bsub")
     for name in ("J", "o", "oo", "e", "eo", "q", "P", "W", "n", "R", "nnodes", "cwd", "G", "M", "alloc_flags", "env"):
         options.add_argument(f"-{name}")
-    options.add_argument("-x", action="store_true")
+    for flag in ("x", "r", "rn"):
+        options.add_argument(f"-{flag}", action="store_true")
     options.add_argument("script", nargs="*")
     return options
 
@@ -135,4 +143,6 @@ def _value(job: Seen, column: str) -> str:
         "queue": job.queue,
         "exec_host": job.node_list or "-",
         "job_name": job.name,
+        "exit_reason": _REASONS.get(job.state, "-"),
+        "pend_reason": job.reason if job.state == "PENDING" else "-",
     }.get(column, "-")

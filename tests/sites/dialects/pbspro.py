@@ -121,6 +121,17 @@ def qstat(arguments: list[str]) -> None:
         raise Refused("\n".join(problems), code)
 
 
+def qselect(arguments: list[str]) -> None:
+    """Print the ids of the jobs that have not ended."""
+    options = Options("qselect")
+    options.add_argument("-u")
+    options.add_argument("-N")
+    chosen = options.parse_args(arguments)
+    for job in look_up().values():
+        if job.state in LIVE and chosen.u in (None, job.user) and chosen.N in (None, job.name):
+            print(f"{job.job_id}.{cluster_name()}")
+
+
 def qdel(arguments: list[str]) -> None:
     """Cancel jobs."""
     options = Options("qdel")

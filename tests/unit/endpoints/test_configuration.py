@@ -10,8 +10,8 @@ import pytest
 from endpoints.configuration import Configuration, load_credentials
 from endpoints.places import Places, home_directory
 from endpoints.policy import refusal
-from endpoints.profiles import find_profile
-from endpoints.registration import _TEMPLATE, _set
+from endpoints.profiles import check_profile, find_profile
+from endpoints.profiles.machines import MACHINES
 from faas.errors import ConfigurationError
 from faas.models import AttemptKey, LeasedTask
 
@@ -67,20 +67,6 @@ def test_a_complaint_names_the_file_and_the_key(text: str, complaint: str) -> No
     assert "config.yaml" in str(raised.value)
     assert complaint in str(raised.value)
     assert "\n" not in str(raised.value)
-
-
-def test_what_configure_writes_can_be_read() -> None:
-    text = _TEMPLATE.format(name="lab", profile="local", workers=3)
-    assert parse(text).workers == 3
-    uncommented = "\n".join(line.removeprefix("# ") for line in text.splitlines()[1:] if not line.startswith("# W"))
-    uncommented = "\n".join(line for line in uncommented.splitlines() if ":" in line)
-    assert parse(uncommented).allow["grace"].functions is None
-
-
-def test_changing_a_setting_leaves_the_rest_of_the_file_alone() -> None:
-    text = "# mine\nname: lab\nworkers : 2\nlabels: {workers: many}\n"
-    assert _set(text, "workers", 8) == "# mine\nname: lab\nworkers: 8\nlabels: {workers: many}\n"
-    assert _set("name: lab", "workers", 8) == "name: lab\nworkers: 8\n"
 
 
 def test_an_unknown_profile_is_answered_with_those_there_are() -> None:
@@ -189,3 +175,45 @@ def test_wrong_allocations_are_complained_about_by_name(text: str, complaint: st
     with pytest.raises(ConfigurationError) as raised:
         parse(f"name: lab\n{text}")
     assert complaint in str(raised.value)
+
+
+def test_a_machine_knows_what_its_owner_need_not_say() -> None:
+    polaris = parse("name: lab\nprofile: polaris\nscheduler: {account: mine, walltime_s: 600}")
+    assert (polaris.scheduler.account, polaris.scheduler.partition) == ("mine", "debug")
+    assert polaris.scheduler.walltime_s == 600
+    assert polaris.workers == 32
+    assert parse("name: lab\nprofile: polaris\nworkers: 4").workers == 4
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_a_machine_needs_its_account_and_says_what_was_not_tried(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="faas endpoint configure lab --account"):
+        check_profile(parse(f"name: lab\nprofile: {name}"))
+    check_profile(parse(f"name: lab\nprofile: {name}\nscheduler: {{account: mine}}"))
+    assert "Not tried on the machine" in MACHINES[name].about
+
+
+@pytest.mark.parametrize(
+    ("launcher", "complaint"),
+    [
+        ("{type: SrunLaunch}", "there is no launcher 'SrunLaunch'; there are"),
+        ("{type: SrunLauncher, bind_cmd: x}", "SrunLauncher takes no bind_cmd"),
+        ("{type: SrunLauncher, override: x}", "unknown key 'scheduler.launcher.override'"),
+        ("srun", "scheduler.launcher: "),
+    ],
+)
+def test_a_wrong_launcher_is_complained_about(launcher: str, complaint: str) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        parse(f"name: lab\nprofile: slurm\nscheduler: {{launcher: {launcher}}}")
+    assert complaint in str(raised.value)
+
+
+def test_several_nodes_at_lsf_need_a_launcher() -> None:
+    with pytest.raises(ConfigurationError, match="JsrunLauncher"):
+        check_profile(parse("name: lab\nprofile: lsf\nscheduler: {nodes_per_block: 2}"))
+
+
+def test_cobalt_without_psij_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psij", None)
+    with pytest.raises(ConfigurationError, match=r"pip install 'faas-federation\[endpoint,cobalt\]'"):
+        check_profile(parse("name: lab\nprofile: cobalt"))
