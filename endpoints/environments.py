@@ -105,9 +105,11 @@ class Environments:
         return self._configured[name]
 
     def learn(self, name: str, facts: Mapping[str, str]) -> None:
-        """A runner has told what it is."""
-        self._facts[name] = {key: value for key, value in facts.items() if key != "pid"}
-        self.changed()
+        """A runner has told what it is; every chunk repeats it, and only what is new is worth telling on."""
+        told = {key: value for key, value in facts.items() if key != "pid"}
+        if told != self._facts.get(name):
+            self._facts[name] = told
+            self.changed()
 
     def worked(self, name: str) -> None:
         """A task has run in it."""

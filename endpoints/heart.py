@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Sequence
 
@@ -16,6 +15,7 @@ from endpoints.lane import Lane
 from endpoints.leasing import Leaser
 from endpoints.ledger import Ledger
 from endpoints.output_archive import OutputArchive
+from endpoints.patience import wait_a_while
 from endpoints.service import Service
 from endpoints.spending import Spending
 from faas.models import Heartbeat, HeartbeatResponse
@@ -117,6 +117,8 @@ class Heart:
 
     def _inventory(self, started: dict[str, float]) -> Heartbeat:
         environments = self._environments.told()
+        if environments == self._environments_told:
+            environments = {}
         return Heartbeat(
             lease_number=self._leaser.number,
             held=self._ledger.keys(),
@@ -124,7 +126,7 @@ class Heart:
             workers=sum(lane.engine.workers for lane in self._lanes),
             idle_workers=sum(lane.handout.idle_workers for lane in self._lanes),
             delivering=self._archive.delivering,
-            environments={} if environments == self._environments_told else environments,
+            environments=environments,
             # Copied, for they change while they are on their way, and only what was told may be forgotten.
             blocks=self._ends.blocks
             + [msgspec.structs.replace(block) for lane in self._lanes for block in lane.engine.blocks()],
@@ -132,7 +134,7 @@ class Heart:
             ports=[port for lane in self._lanes for port in lane.engine.ports],
             known_demand=self._demand.tasks,
             # News is told without waiting for the answer to it; the next beat waits.
-            wait_s=0.0 if started else self._heartbeat_s,
+            wait_s=0.0 if started or environments else self._heartbeat_s,
         )
 
     def _problem(self) -> str:
@@ -175,5 +177,4 @@ class Heart:
             if lane.handout.outstanding and (news := lane.handout.mark_started()):
                 self._started.update(news)
                 self._news.set()
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(stirred.wait(), _LOOK_RESTLESS_S if lane.engine.restless else _LOOK_S)
+            await wait_a_while(stirred, _LOOK_RESTLESS_S if lane.engine.restless else _LOOK_S)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections import Counter
@@ -16,6 +15,7 @@ from endpoints.demand import KnownDemand
 from endpoints.intake import Intake
 from endpoints.lane import Lane
 from endpoints.ledger import Ledger
+from endpoints.patience import wait_a_while
 from endpoints.segments import GrantStock
 from endpoints.service import Service
 from faas.models import LeaseRequest, LeaseResponse, Offer
@@ -130,8 +130,7 @@ class Leaser:
     async def _wait_for_change(self, at_most_s: float = inf) -> None:
         pause_s = self._paused_until - time.monotonic()
         pause_s = min(pause_s if pause_s > 0 else inf, at_most_s)
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._changed.wait(), pause_s if pause_s < inf else None)
+        await wait_a_while(self._changed, pause_s if pause_s < inf else None)
         self._changed.clear()
 
     async def _ask(self, request: LeaseRequest) -> LeaseResponse | None:

@@ -72,6 +72,7 @@ class FakeService:
         self.refused_puts = 0
         self.grants_given = 0
         self.inline_grants = False
+        self.beats_answered = 0
         self.answers: dict[tuple[str, int], LeaseResponse] = {}
         self.requests: list[tuple[str, str]] = []
         self.run_s: dict[str, float] = {}
@@ -298,6 +299,7 @@ class FakeService:
             done = {found.request_id for found in self.logs_found}
             asked = [each for each in self.logs_wanted if each.request_id not in {*done, *beat.delivering}]
             if recalled or asked or left_s <= 0:
+                self.beats_answered += 1
                 return HeartbeatResponse(recalled=recalled, logs_wanted=asked, demand=self.demand)
             try:
                 await asyncio.wait_for(self._changed.wait(), left_s)

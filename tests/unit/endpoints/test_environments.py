@@ -87,6 +87,35 @@ def test_a_broken_one_is_left_alone_for_longer_each_time_until_it_works() -> Non
     assert environments.problem("default") == ""
 
 
+def test_what_runners_repeat_is_no_news() -> None:
+    environments = Environments({"default": Environment()})
+    news: list[int] = []
+    environments.changed = lambda: news.append(1)
+    for pid in "123":
+        environments.learn("default", {"python": "3.11.7", "pid": pid})
+    assert environments.told() == {"default": {"python": "3.11.7"}}
+    assert len(news) == 1
+    environments.learn("default", {"python": "3.12.1", "pid": "4"})
+    assert len(news) == 2
+
+
+@pytest.mark.anyio
+async def test_heartbeats_go_through_while_work_comes_back(
+    service: FakeService, engine: FakeEngine, tmp_path: Path
+) -> None:
+    """Demand comes with their answers: each that is cut short by something to tell must tell it and be answered."""
+    async with running(service, engine, tmp_path, SETTINGS):
+        await service.until(lambda: any(beat.environments for beat in service.beats))
+        for _ in range(5):
+            attempt = service.add(CODE, b"pk\n")
+            service.notify()
+            await service.until(lambda attempt=attempt: service.ended(attempt))
+        answered = service.beats_answered
+        await service.until(lambda: service.beats_answered > answered + 1)
+    assert all(beat.wait_s == 0 for beat in service.beats if beat.environments)
+    assert not service.beats[-1].environments
+
+
 @pytest.mark.anyio
 async def test_chunks_hold_one_environment_and_say_which(
     service: FakeService, engine: FakeEngine, tmp_path: Path
@@ -128,7 +157,7 @@ async def test_tasks_of_a_broken_environment_go_back_and_others_run(
         well = [service.add(CODE, b"pk\n") for _ in range(20)]
         service.notify()
         await service.until(lambda: all(map(service.ended, broken + well)))
-        await service.until(lambda: "problem" in service.beats[-1].environments.get("xpcs", {}))
+        await service.until(lambda: any("problem" in beat.environments.get("xpcs", {}) for beat in service.beats))
     assert {service.ended(attempt).state for attempt in well} == {"succeeded"}  # type: ignore[union-attr]
     for attempt in broken:
         outcome = service.ended(attempt)
