@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 OVERHEAD_S = 0.0001
 """What running a task costs besides the function itself."""
+FORESEEN = 10
+"""Run times above so many look-aheads are left alone: the way to the service is nothing beside them."""
 CHUNK_BYTES = 4 * 1024 * 1024
 """Arguments in one chunk, at most (a single larger task still goes)."""
 
@@ -71,6 +73,29 @@ def chunk_length(candidates: Iterable[Candidate], *, at_most: int, target_s: flo
         if taken >= at_most:
             return taken
     return taken
+
+
+def likely_free(run_s: float | None, running_s: float, *, within_s: float) -> float:
+    """How likely a worker will have ended what it runs within a while.
+
+    One run time is known for a function, whatever its arguments: until a call is nearly that old, its end is as
+    likely at any moment. Of one that has run for twice as long, nothing can be told.
+
+    Args:
+        run_s: estimated run time of what it runs; None if nothing is known.
+        running_s: for how long it has been running.
+        within_s: the while.
+
+    Returns:
+        Between 0 and 1.
+
+    Example:
+        >>> [likely_free(2.0, running_s, within_s=0.5) for running_s in (0.0, 1.0, 1.5, 4.0)]
+        [0.25, 0.25, 1.0, 0.0]
+    """
+    if run_s is None or run_s > FORESEEN * within_s or running_s >= 2 * max(run_s, within_s):
+        return 0.0
+    return 1.0 if run_s - running_s <= within_s else within_s / run_s
 
 
 class RunTimes:

@@ -10,7 +10,7 @@ import shutil
 import uuid
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -241,7 +241,8 @@ class Engine:
         if to_hold:
             await self._ask(executor, lambda: [executor.command_client.run(["HOLD_MANAGER", name]) for name in to_hold])
         fleet.poll()
-        self._steering.steer(backlog)
+        # What is lost with a block wants the next at once, not only when its loss has gone to the service and back.
+        self._steering.steer(replace(backlog, tasks=backlog.tasks + fleet.doomed(managers)))
 
     def _let_go(self, managers: list[dict[str, Any]]) -> None:
         """Pilots may outlive their job, where a node's daemon died: once they have nothing to do they are to end."""

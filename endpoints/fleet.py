@@ -25,6 +25,8 @@ T = TypeVar("T")
 _SILENCE_S = 1.0
 _SHORT_LIFE_S = 5.0
 _GONE_S = 20.0
+_MISSED_S = 15.0
+"""The interchange has missed a block's workers when it has been over for so long."""
 _EXPECTED_S = 20.0
 """Workers are looked for often for so long after a request or start."""
 
@@ -73,6 +75,7 @@ class Fleet:
         self._failures = 0
         self._failed_at = -inf
         self._words = ""
+        self._ended_at: dict[str, float] = {}
 
     def attach(self, provider: Any, command: Callable[[str], str]) -> None:
         """Get blocks from here on.
@@ -120,6 +123,12 @@ class Fleet:
         """Whether a block has no job any more."""
         each = self._blocks.get(block_id)
         return each is None or not each.live
+
+    def doomed(self, managers: Sequence[dict[str, Any]]) -> int:
+        """Chunks of blocks that ended moments ago: they are to run again, though the interchange does not know yet."""
+        late = time.monotonic() - _MISSED_S
+        self._ended_at = {block_id: at for block_id, at in self._ended_at.items() if at > late}
+        return sum(manager["tasks"] for manager in managers if manager["block_id"] in self._ended_at)
 
     def word_of(self, block_id: str) -> str:
         """What the scheduler last said of a block, as a sentence; empty if it said nothing."""
@@ -299,6 +308,7 @@ class Fleet:
             self._failed_at = time.monotonic()
             self._words = words
         block.ended_at = now
+        self._ended_at[block.block_id] = time.monotonic()
         block.workers = block.idle_workers = 0
         each.busy = 0
         self._book.over(block.block_id)

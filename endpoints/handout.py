@@ -26,6 +26,7 @@ from endpoints.journal import JournalEntries, read_journal
 from endpoints.ledger import Held, Ledger
 from endpoints.output_file import find, tail
 from endpoints.output_tail import TAIL_BYTES
+from endpoints.outstanding import Outstanding, OutstandingChunks
 from endpoints.processes import NONCE_VARIABLE, RUNNER_VARIABLE
 from endpoints.reporter import Reporter
 from endpoints.spool import Batch
@@ -37,27 +38,13 @@ from faas.models import AttemptKey, Failure, FailureKind, Outcome
 logger = logging.getLogger(__name__)
 
 _DROPPED = "Its task had ended before it started here."
+_LONGER = "Its function takes longer than was known when it was leased."
 _PAUSE_S = 1.0
 _PAUSE_MAX_S = 60.0
 
 _chunk_encoder = msgspec.msgpack.Encoder()
 _report_decoder = msgspec.msgpack.Decoder(ChunkReport)
 _numbers = itertools.count(1)
-
-
-class Outstanding:
-    """A chunk in the engine's hands."""
-
-    __slots__ = ("chunk_id", "environment", "estimate_s", "marked", "since", "tasks")
-
-    def __init__(self, chunk_id: str, tasks: list[Held], estimate_s: float) -> None:
-        self.chunk_id = chunk_id
-        self.tasks = tasks
-        self.environment = tasks[0].environment
-        self.estimate_s = estimate_s
-        self.since = time.monotonic()
-        self.marked = 0
-        """Tasks known to have started."""
 
 
 class Handout:
@@ -105,7 +92,7 @@ class Handout:
         self._room = room
         self._announcing: set[asyncio.Task[None]] = set()
         self._pause_s = 0.0
-        self.outstanding: dict[str, Outstanding] = {}
+        self.outstanding = OutstandingChunks(engine, configuration.leasing.lookahead_s)
         self.paused_until = 0.0
         """Until then (monotonic) no work should be leased: workers here failed to run any."""
         self.closed = False
@@ -116,65 +103,45 @@ class Handout:
     @property
     def idle_workers(self) -> int:
         """Workers with nothing to do and nothing waiting for them."""
-        return max(0, self._free_workers - len(self._waiting))
+        return max(0, self.outstanding.free_workers - len(self._waiting))
 
     @property
-    def _free_workers(self) -> int:
-        """Workers without a chunk; below 0 where chunks wait for a worker."""
-        return self._engine.workers + self._engine.leaving - len(self.outstanding)
-
-    @property
-    def queued_s(self) -> float:
-        """Estimated run time of chunks that wait in the engine for a worker."""
-        behind = itertools.islice(self.outstanding.values(), self._engine.workers + self._engine.leaving, None)
-        return sum(chunk.estimate_s for chunk in behind)
-
-    @property
-    def soon_free(self) -> bool:
-        """Whether some worker will be free within the look-ahead: else holding more work would only bind it."""
-        running = itertools.islice(self.outstanding.values(), self._engine.workers + self._engine.leaving)
-        return any(chunk.estimate_s < self._settings.lookahead_s for chunk in running)
+    def takers(self) -> int:
+        """Workers with nothing to do, now or soon, and nothing waiting for them."""
+        return max(0, self.outstanding.free_workers + self.outstanding.soon_free - len(self._waiting))
 
     # Into the engine
 
     def pump(self) -> None:
-        """Hand out what workers can take: one chunk each, and one behind it while tasks are short."""
+        """Hand out what workers can take: one chunk each, and one behind it for each that is free soon."""
         workers = self._engine.workers
         if self.closed or not workers:
             return
-        while self._waiting and self._free_workers > -workers and self._in_time():
-            idle = self._free_workers
-            if idle <= 0 and not self.soon_free:
-                return
-            chunk = self._waiting.next_chunk(
-                idle_workers=max(0, idle),
-                workers=workers,
-                target_s=self._settings.chunk_s,
-                at_most=self._settings.chunk_tasks,
-            )
-            self._hand_out(chunk)
+        # Reckoned anew after each round: what it handed out may be short.
+        while self._waiting and (room := self.outstanding.free_workers + min(workers, self.outstanding.soon_free)) > 0:
+            for _ in range(room):
+                if not self._waiting or not self._in_time():
+                    return
+                chunk = self._waiting.next_chunk(
+                    idle_workers=max(0, self.outstanding.free_workers),
+                    workers=workers,
+                    target_s=self._settings.chunk_s,
+                    at_most=self._settings.chunk_tasks,
+                )
+                self._hand_out(chunk)
 
     def _in_time(self) -> bool:
         """Whether what is next will end before its worker has to go, or no block would ever be long enough for it."""
         longest_s = self._engine.longest_s()
         return longest_s is None or not longest_s < self._waiting.next_s <= self._engine.fresh_s
 
-    @property
-    def unknown_for_s(self) -> float:
-        """For how long tasks of unknown run time have been running, the longest."""
-        now = time.monotonic()
-        running = itertools.islice(self.outstanding.values(), self._engine.workers + self._engine.leaving)
-        return max(
-            (now - chunk.since for chunk in running if self._run_times.get(chunk.tasks[0].task.function_id) is None),
-            default=0.0,
-        )
-
     def _hand_out(self, tasks: list[Held]) -> None:
         chunk_id = f"{self._nonce[:12]}-{next(_numbers)}"
         estimate_s = sum(self._waiting.estimate(held.task.function_id) for held in tasks)
+        known = all(self._run_times.get(held.task.function_id) is not None for held in tasks)
         for held in tasks:
             held.chunk_id = chunk_id
-        chunk = self.outstanding[chunk_id] = Outstanding(chunk_id, tasks, estimate_s)
+        chunk = self.outstanding[chunk_id] = Outstanding(chunk_id, tasks, estimate_s, estimate_s if known else None)
         if len(tasks) == 1 and not tasks[0].task.idempotent:
             announcing = asyncio.ensure_future(self._announce(chunk))
             self._announcing.add(announcing)
@@ -264,6 +231,7 @@ class Handout:
                 self._ledger.settled(held.task.attempt for held in chunk.tasks)
         journal.unlink(missing_ok=True)
         self.pump()
+        self._give_back_long()
         self._room()
 
     def _take_apart(self, chunk: Outstanding, report: ChunkReport) -> None:
@@ -397,6 +365,26 @@ class Handout:
         for held in waiting:
             self.released(held, reason)
         return len(waiting)
+
+    def _give_back_long(self) -> None:
+        """Tasks held in advance as short ones that turn out to be long go back: others may have workers for them."""
+        workers, lookahead_s = self._engine.workers, self._settings.lookahead_s
+        if self.closed or self._waiting.seconds <= 2 * lookahead_s * workers:
+            return
+        kept = 0
+
+        def is_surplus(held: Held) -> bool:
+            nonlocal kept
+            if (self._run_times.get(held.task.function_id) or 0.0) < lookahead_s:
+                return False
+            kept += 1
+            return kept > workers
+
+        surplus = self._waiting.withdraw(is_surplus)
+        for held in surplus:
+            self.released(held, _LONGER)
+        if surplus:
+            logger.info("gave back %d waiting task(s): they take longer than was known", len(surplus))
 
     def recall(self, attempts: list[AttemptKey]) -> None:
         """The tasks of these attempts have ended: drop those that wait, tell the workers of the others."""

@@ -42,14 +42,14 @@ class Lane:
         if not workers:
             return None
         pending = self.pending()
-        idle = max(0, self.handout.idle_workers - pending)
-        held_s = self.waiting.seconds + self.handout.queued_s + pending * self.settings.lookahead_s
-        if not idle and (held_s >= self.settings.lookahead_s * workers or not self.handout.soon_free):
+        takers = max(0, self.handout.takers - pending)
+        held_s = self.waiting.seconds + self.handout.outstanding.queued_s + pending * self.settings.lookahead_s
+        if not takers and (held_s >= self.settings.lookahead_s * workers or not self.handout.outstanding.soon_free):
             return None
         return Offer(
             shape=self.shape,
             workers=workers,
-            idle_workers=idle,
+            idle_workers=takers,
             held_s=round(held_s, 6),
             longest_s=self.engine.longest_s(),
         )
@@ -61,11 +61,11 @@ class Lane:
             demand: the service's word of it.
         """
         here = len(self.waiting) + self.pending()
-        seconds: float | None = self.waiting.seconds + self.handout.queued_s + (demand.seconds or 0.0)
+        seconds: float | None = self.waiting.seconds + self.handout.outstanding.queued_s + (demand.seconds or 0.0)
         unknown_there = demand.tasks > 0 and demand.seconds is None
         if unknown_there or (self.waiting.unknown and not demand.tasks):
             seconds = None
-        unknown_for_s = self.handout.unknown_for_s
+        unknown_for_s = self.handout.outstanding.unknown_for_s
         return Backlog(
             tasks=here + demand.tasks,
             seconds=seconds,

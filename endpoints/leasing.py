@@ -91,7 +91,7 @@ class Leaser:
         while True:
             request = self._request()
             if request is None:
-                await self._wait_for_change()
+                await self._wait_for_change(min(lane.handout.outstanding.next_free_s for lane in self._lanes))
             elif (answer := await self._ask(request)) is not None:
                 self._take_in(answer)
                 if not request.workers and not answer.tasks:

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 _NOT_NEEDED = (
     # Writes the process's title over its environment, and with it the mark by which leftovers are found.
@@ -33,11 +34,39 @@ def main() -> None:
     module = sys.argv.pop(1)
     if module.endswith(".interchange"):
         threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    elif sys.platform == "linux":  # elsewhere a process with threads cannot be copied safely
+        _copy_workers()
     for argument in sys.argv:
         if argument.startswith("--block_id="):
             block_id = os.environ["FAAS_BLOCK"] = argument.partition("=")[2]
             threading.Thread(target=_end_when_let_go, args=(Path.cwd() / "let-go" / block_id,), daemon=True).start()
     runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def _copy_workers() -> None:
+    """Have workers start as copies of the pilot, which has imported all they need.
+
+    Parsl's own way is a fresh interpreter for each, and one more beside them: a second and a half of a core each
+    time, while the pilot counts as registered. Only the main thread makes copies, before there are others that could
+    hold a lock meanwhile; a worker that is replaced later starts afresh.
+    """
+    from multiprocessing.context import ForkProcess, SpawnContext, SpawnProcess
+
+    import parsl.executors.high_throughput.probe as probe
+    import parsl.multiprocessing
+
+    import endpoints.worker  # noqa: F401
+
+    class CopyingContext(SpawnContext):
+        def Process(self, *arguments: Any, **named: Any) -> Any:  # type: ignore[override]  # noqa: N802
+            main = threading.current_thread() is threading.main_thread()
+            return (ForkProcess if main else SpawnProcess)(*arguments, **named)
+
+    parsl.multiprocessing.SpawnContext = CopyingContext()
+    # The pilot looks for the interchange under the name that it registers with next. A copy may keep that first
+    # connection, and two of one name the interchange does not serve.
+    find = probe.probe_addresses
+    probe.probe_addresses = lambda *arguments, identity=None, **named: find(*arguments, **named)
 
 
 def _end_with(parent: int) -> None:

@@ -50,7 +50,7 @@ class Offer(Model, kw_only=True):
     workers: Small
     """Workers alive."""
     idle_workers: Small
-    """Workers with nothing to do and nothing waiting for them."""
+    """Workers with nothing to do, now or within a moment, and nothing waiting for them: each may get a task."""
     held_s: Finite = 0.0
     """Estimated seconds of work held and not yet running, over all workers."""
     longest_s: Finite | None = None
@@ -65,7 +65,7 @@ class LeaseRequest(Model, kw_only=True):
     workers: Small
     """Workers alive, of all shapes."""
     idle_workers: Small
-    """Workers with nothing to do and nothing waiting for them, of all shapes."""
+    """Workers with nothing to do, now or within a moment, and nothing waiting for them, of all shapes."""
     held_s: Finite = 0.0
     """Estimated seconds of work held and not yet running, over all workers."""
     offers: list[Offer] = []

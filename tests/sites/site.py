@@ -26,7 +26,7 @@ SCHEDULER = "scheduler: {walltime_s: 600, status_period_s: 1}\n"
 
 
 class Site:
-    """One endpoint, ``lab``, whose blocks are jobs of one cluster.
+    """One endpoint whose blocks are jobs of one cluster.
 
     Args:
         federation: with the service.
@@ -109,3 +109,22 @@ def site(
         )
         yield Site(federation, cluster)
     assert cluster.live_jobs() == []
+
+
+@contextmanager
+def sites(
+    directory: Path, clusters: Mapping[str, Cluster], settings: str = SCHEDULER + QUICK_BLOCKS
+) -> Iterator[Mapping[str, Site]]:
+    """An endpoint at each of several clusters, named like it, all in one federation; afterwards, no job is left.
+
+    Args:
+        directory: for the federation.
+        clusters: by name.
+        settings: of the blocks and the scheduler, the same at all.
+    """
+    with Federation(directory) as federation:
+        for name, cluster in clusters.items():
+            federation.add_endpoint(name, settings=SETTINGS + settings, environment=cluster.environment())
+        yield {name: Site(federation, cluster, name) for name, cluster in clusters.items()}
+    for cluster in clusters.values():
+        assert cluster.live_jobs() == []

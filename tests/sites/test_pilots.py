@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from math import inf
 from pathlib import Path
 
 import psutil
@@ -130,16 +131,20 @@ def _is_of(job_id: str, process: psutil.Process) -> bool:
 
 
 def test_a_block_ends_with_its_walltime(slurm: Cluster, tmp_path: Path) -> None:
-    """What runs then is lost with it, and runs again in the next."""
+    """What runs then is lost with it, and runs again in the next, which is asked for at once."""
+    group_id = str(uuid.uuid4())
     blocks = "blocks: {max_blocks: 1, max_idletime_s: 5, drain_s: 20}\n"
     with site(tmp_path / "f", slurm, "scheduler: {walltime_s: 60, status_period_s: 1}\n" + blocks) as lab:
-        with lab.executor() as executor:
+        with lab.executor(group_id) as executor:
             assert executor.submit(stay_once, str(tmp_path)).result(LIMIT_S) == "again"
+        ended_once(lab.client, group_id, 1)
         first, second = (job for job in slurm.jobs() if job.name.startswith("faas"))
         assert (first.state, first.reason) == ("TIMEOUT", "TimeLimit")
         assert "draining: its walltime is nearly over" in lab.log()
         assert "TIMEOUT (TimeLimit)" in next(b.message for b in lab.blocks() if b.job_id == first.job_id)
         assert second.job_id != first.job_id
+        told = {block.job_id: block for block in lab.blocks()}
+        assert 0 <= told[second.job_id].requested_at - (told[first.job_id].ended_at or inf) <= REPLACED_S
 
 
 class Trouble:

@@ -5,7 +5,16 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from endpoints.chunking import CHUNK_BYTES, OVERHEAD_S, Candidate, RunTimes, chunk_length, share
+from endpoints.chunking import (
+    CHUNK_BYTES,
+    FORESEEN,
+    OVERHEAD_S,
+    Candidate,
+    RunTimes,
+    chunk_length,
+    likely_free,
+    share,
+)
 from endpoints.ledger import Held, Ledger
 from faas.models import AttemptKey, LeasedTask
 
@@ -123,3 +132,21 @@ def test_run_times_rise_at_once_and_fall_slowly() -> None:
     assert run_times.get("f") == 1.0
     run_times.measured("f", 0.0)
     assert 0.5 < (run_times.get("f") or 0) < 1.0
+
+
+@given(st.floats(0, 100), st.floats(0, 1_000), st.floats(0.01, 10))
+def test_a_worker_is_likelier_to_be_free_the_longer_it_runs_until_nothing_can_be_told(
+    run_s: float, running_s: float, within_s: float
+) -> None:
+    likely = likely_free(run_s, running_s, within_s=within_s)
+    assert 0 <= likely <= 1
+    if running_s >= 2 * max(run_s, within_s) or run_s > FORESEEN * within_s:
+        assert likely == 0
+    else:
+        assert likely >= likely_free(run_s, running_s / 2, within_s=within_s) > 0
+        assert (likely == 1) == (run_s - running_s <= within_s)
+
+
+@given(st.floats(0, 1e6), st.floats(0.01, 10))
+def test_of_unknown_run_times_nothing_is_foreseen(running_s: float, within_s: float) -> None:
+    assert likely_free(None, running_s, within_s=within_s) == 0

@@ -240,3 +240,17 @@ async def test_ended_blocks_are_told_of_until_they_are_forgotten(ground: Ground)
     assert ground.fleet.forget({"another"}) == []
     assert ground.fleet.forget({block.block_id}) == [block]
     assert ground.fleet.blocks() == []
+
+
+async def test_what_a_block_ran_when_it_ended_is_to_run_again_though_its_workers_are_not_missed_yet(
+    ground: Ground,
+) -> None:
+    block = await ground.a_running_block(tasks=2)
+    assert ground.fleet.doomed(ground.managers) == 0
+    ground.scheduler.states[block.job_id] = ("TIMEOUT", "TIMEOUT (TimeLimit)")
+    await ground.until(lambda: block.state == "ended")
+    ground.fleet.forget({block.block_id})
+    assert ground.fleet.doomed(ground.managers) == 2
+    ground.managers.clear()
+    assert ground.fleet.doomed(ground.managers) == 0
+    await ground.fleet.stop()

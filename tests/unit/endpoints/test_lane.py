@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from endpoints.chunk import Chunk, ChunkTask, TaskReport
 from faas.models import Block, Demand
-from tests.unit.endpoints.fake_engine import FakeEngine
+from tests.unit.endpoints.fake_engine import FakeEngine, echo
 from tests.unit.endpoints.fake_service import FakeService, function_code
 from tests.unit.endpoints.running_agent import make_agent, running
 
@@ -86,3 +89,47 @@ async def test_a_task_that_would_outlive_its_worker_waits(tmp_path: Path) -> Non
         engine.longest = 3000.0
         engine.set_workers(1)
         await service.until(lambda: service.ended(attempt))
+
+
+async def test_the_next_task_is_here_before_the_one_that_runs_has_ended(tmp_path: Path) -> None:
+    service, engine = FakeService(), FakeEngine(workers=1)
+    service.per_worker = 1
+    service.run_s = {CODE.function_id: 1.0}
+    engine.open.clear()
+    async with running(service, engine, tmp_path):
+        for _ in range(3):
+            service.add(CODE, b"x")
+        service.notify()
+        # The first holds the only worker until this test lets it go.
+        await service.until(lambda: len(engine.chunks) == 2)
+        assert len(service.queue) == 1
+
+
+async def test_tasks_that_turn_out_to_be_long_go_back_for_others_to_run(tmp_path: Path) -> None:
+    def long(chunk: Chunk, task: ChunkTask) -> TaskReport:
+        return msgspec.structs.replace(echo(chunk, task), run_s=2.0)
+
+    service, engine = FakeService(), FakeEngine(long)
+    service.run_s = {CODE.function_id: 0.001}
+    async with running(service, engine, tmp_path):
+        attempts = [service.add(CODE, b"x") for _ in range(1_000)]
+        service.notify()
+        await service.until(lambda: all(service.ended(attempt) for attempt in attempts))
+        states = Counter(outcome.state for each in attempts if (outcome := service.ended(each)))
+        assert set(states) == {"succeeded", "released"}
+        assert states["released"] > states["succeeded"]
+
+
+async def test_of_long_tasks_none_waits_behind_another(tmp_path: Path) -> None:
+    service, engine = FakeService(), FakeEngine(workers=1)
+    service.per_worker = 1
+    service.run_s = {CODE.function_id: 60.0}
+    engine.open.clear()
+    async with running(service, engine, tmp_path):
+        for _ in range(3):
+            service.add(CODE, b"x")
+        service.notify()
+        await service.until(lambda: len(engine.chunks) == 1)
+        await service.until(lambda: service.beats and len(service.beats[-1].held) == 1)
+        assert len(engine.chunks) == 1
+        assert len(service.queue) == 2
