@@ -105,11 +105,14 @@ class Service:
 
     async def _patiently(self, who: str, call: Callable[[], Awaitable[T]]) -> T:
         pause_s = self._retry.first_s
+        failures = 0
         while True:
             try:
                 answer = await call()
             except ServiceUnavailable as error:
-                if who not in self._away:
+                failures += 1
+                # Proxies cut connections that were idle, which shows in the next request and means nothing.
+                if failures > 1 and who not in self._away:
                     self._away.add(who)
                     logger.warning("the %s is away; trying again until it is back: %s", who, error)
                 await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
