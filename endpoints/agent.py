@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from contextlib import ExitStack, suppress
 
 from endpoints.chunking import RunTimes
+from endpoints.claim import claim_of
 from endpoints.configuration import Configuration
 from endpoints.engine import Engine
 from endpoints.job_queue import QueueUnavailable
@@ -21,21 +23,18 @@ from endpoints.site import EngineFactory, Site
 from endpoints.spool import Spool
 from endpoints.threads import in_thread
 from endpoints.transport import aiohttp_transport
-from faas import __version__
 from faas.credentials import Credentials
-from faas.errors import ConfigurationError, Conflict, RequestRefused
+from faas.errors import AlreadyRunning, Conflict, RequestRefused
 from faas.link import AsyncLink
-from faas.models import OpenSession, SessionOpened
+from faas.models import SessionOpened
 
 logger = logging.getLogger(__name__)
 
 EXIT_STOPPED = 0
 EXIT_FAILED = 1
-EXIT_HELD_ELSEWHERE = 3
-"""Another agent holds this endpoint."""
-
 _CLOSE_S = 5.0
 _CANCEL_AGAIN_S = 60.0
+_TURN_S = 1.0
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -47,6 +46,7 @@ class Agent:
         credentials: what it shows the service.
         places: its files.
         takeover: replace an agent that runs elsewhere.
+        patient: wait for an agent that runs to end, as its successor does.
         link: to the service, in place of one made from the credentials.
         engine_factory: makes engines, in place of the configured profile's.
 
@@ -63,6 +63,7 @@ class Agent:
         places: Places,
         *,
         takeover: bool = False,
+        patient: bool = False,
         link: AsyncLink | None = None,
         engine_factory: EngineFactory = Engine,
     ) -> None:
@@ -71,6 +72,7 @@ class Agent:
         self._credentials = credentials
         self._places = places
         self._takeover = takeover
+        self._patient = patient
         self._link = link
         self._engine_factory = engine_factory
         self._run_times = RunTimes()
@@ -79,10 +81,18 @@ class Agent:
         self._state: SessionState | None = None
         self._left: list[SessionState] = []
         self._nonce = ""
+        self._waits = ""
+        self._grace_s = configuration.stop_grace_s
         self._working = False
 
-    def stop(self) -> None:
-        """Stop in order; called again, at once."""
+    def stop(self, grace_s: float | None = None) -> None:
+        """Stop in order; called again, at once.
+
+        Args:
+            grace_s: how long running tasks may go on; None for what the configuration says.
+        """
+        if grace_s is not None:
+            self._grace_s = grace_s
         if self._stopping.is_set():
             self._forced.set()
         self._stopping.set()
@@ -94,14 +104,17 @@ class Agent:
             The exit code.
 
         Raises:
-            ConfigurationError: another agent runs here already.
+            AlreadyRunning: another agent runs, here or elsewhere.
             FaasError: the service refuses this endpoint.
         """
         loop = asyncio.get_running_loop()
         for number in _STOP_SIGNALS:
             loop.add_signal_handler(number, self.stop)
         self._places.prepare()
-        with self._places.locked():
+        with ExitStack() as stack:
+            await self._hold(stack)
+            if self._stopping.is_set():
+                return EXIT_STOPPED
             link = self._link or AsyncLink(
                 self._credentials.url, self._credentials.token, attempts=1, connect=aiohttp_transport
             )
@@ -112,6 +125,31 @@ class Agent:
                 await service.close()
                 for number in _STOP_SIGNALS:
                     loop.remove_signal_handler(number)
+
+    async def _hold(self, stack: ExitStack) -> None:
+        """Have this host's agents to ourselves."""
+        while not self._stopping.is_set():
+            try:
+                stack.enter_context(self._places.held())
+                old = SessionState.load(self._places.state)
+                if old is None or old.process() is None:
+                    return
+                raise AlreadyRunning(
+                    f"Endpoint {self._places.name} is already running on this host as pid {old.pid}."
+                    f" Stop it first: faas endpoint stop {self._places.name}"
+                )
+            except AlreadyRunning:
+                if not self._patient:
+                    raise
+            stack.close()
+            await self._wait_for_turn("it runs on this host")
+
+    async def _wait_for_turn(self, why: str) -> None:
+        if why != self._waits:
+            logger.info("waiting for the agent before this one to end: %s", why)
+        self._waits = why
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), _TURN_S)
 
     async def _run(self, service: Service) -> int:
         work = asyncio.ensure_future(self._sessions(service))
@@ -135,12 +173,11 @@ class Agent:
             try:
                 opened = await self._open(service, replaces)
             except Conflict as error:
-                logger.error("%s", error)
-                if old is None:
-                    self._places.state.unlink(missing_ok=True)
-                else:
-                    old.save(self._places.state)  # the other agent's, which is still right
-                return EXIT_HELD_ELSEWHERE
+                self._withdraw(old)
+                if not self._patient:
+                    raise AlreadyRunning(str(error)) from None
+                await self._wait_for_turn(error.detail)
+                continue
             if old is not None and not old.on_this_host:
                 # The service holds its session for dead, or was told to; only now may its jobs be touched.
                 await self._cancel_jobs([old, *old.left])
@@ -156,11 +193,6 @@ class Agent:
         if old is None:
             clear_run_directory(self._places, spool)
             return ""
-        if old.process() is not None:
-            raise ConfigurationError(
-                f"Endpoint {self._places.name} is already running on this host as pid {old.pid}."
-                f" Stop it first: faas endpoint stop {self._places.name}"
-            )
         if not old.on_this_host:
             # Its agent may be alive there and use these files; only the service can tell.
             return ""
@@ -222,20 +254,12 @@ class Agent:
         state.endpoint_id = self._credentials.endpoint_id
         state.profile = self._configuration.profile
         state.left = self._left
-        state.save(self._places.state)
+        standing = SessionState.load(self._places.state)
+        if standing is None or standing.on_this_host:
+            state.save(self._places.state)
+        # Else another host's agent may go on, and needs what it wrote; nothing is started before the service answers.
         opened = await service.open_session(
-            OpenSession(
-                nonce=state.nonce,
-                host=state.host,
-                pid=state.pid,
-                version=__version__,
-                policy=self._configuration.policy(),
-                labels=self._configuration.labels,
-                shapes=self._configuration.shapes_offered(),
-                environments=sorted(self._configuration.environments),
-                replaces=replaces,
-                takeover=self._takeover,
-            )
+            claim_of(self._configuration, state, replaces=replaces, takeover=self._takeover)
         )
         state.session_id = opened.session_id
         state.phase = "running"
@@ -245,6 +269,22 @@ class Agent:
         logger.info("endpoint %s is connected to %s (session %s)", opened.endpoint, service.url, opened.session_id)
         return opened
 
+    def _withdraw(self, old: SessionState | None) -> None:
+        """Take back what was written for a session that was refused."""
+        standing = SessionState.load(self._places.state)
+        if standing is None or not standing.on_this_host:
+            return
+        if old is None:
+            self._places.state.unlink(missing_ok=True)
+        else:
+            old.save(self._places.state)
+
+    @property
+    def _displaced(self) -> bool:
+        """Whether an agent on another host has taken over, and the files with it."""
+        standing = SessionState.load(self._places.state)
+        return standing is not None and not standing.on_this_host
+
     def _workers_changed(self, workers: int) -> None:
         assert self._state is not None
         before, rested = self._state.workers, self._state.at_rest
@@ -253,7 +293,8 @@ class Agent:
         self._state.workers = workers
         if (workers, self._state.at_rest) == (before, rested):
             return
-        self._state.save(self._places.state)
+        if not self._displaced:
+            self._state.save(self._places.state)
         if workers:
             logger.info("%d worker(s) ready", workers)
         elif before:
@@ -300,9 +341,10 @@ class Agent:
         """Stop in order, unless a second signal says at once."""
         assert self._state is not None
         self._state.phase = "stopping"
-        self._state.save(self._places.state)
+        if not self._displaced:
+            self._state.save(self._places.state)
         logger.info("stopping")
-        finishing = asyncio.ensure_future(site.finish(self._configuration.stop_grace_s))
+        finishing = asyncio.ensure_future(site.finish(self._grace_s))
         forced = asyncio.ensure_future(self._forced.wait())
         try:
             await asyncio.wait({finishing, forced}, return_when=asyncio.FIRST_COMPLETED)
@@ -312,8 +354,9 @@ class Agent:
                 return
             if finishing.result():
                 await asyncio.wait_for(service.close_session(self._state.session_id), _CLOSE_S)
-                self._places.state.unlink(missing_ok=True)
-                self._places.blocks.unlink(missing_ok=True)
+                if not self._displaced:
+                    self._places.state.unlink(missing_ok=True)
+                    self._places.blocks.unlink(missing_ok=True)
                 logger.info("stopped; session %s closed", self._state.session_id)
             else:
                 logger.warning("stopped; the service is away, so results wait in the spool for the next start")

@@ -92,6 +92,44 @@ class Scheduler(Section):
         return "\n".join(map(str, value)) if isinstance(value, list) else value
 
 
+class AgentJob(Section):
+    """The batch job in which the agent itself runs, where login nodes do not let it: ``start --as-job``."""
+
+    walltime_s: int = Field(default=8 * 3600, ge=60, le=30 * 86_400)
+    """Of each job; before it ends, the job has submitted the next."""
+    renew_s: float = Field(default=3600.0, gt=0, le=30 * 86_400)
+    """How long before its end the next one is submitted: longer than jobs wait, but at most three quarters of it."""
+    handover_s: float = Field(default=300.0, ge=0, le=86_400)
+    """How long running tasks may go on once the next job is there; those that take longer run again."""
+    finish_s: float = Field(default=120.0, ge=10, le=86_400)
+    """How long before its end the agent stops, whether or not the next one is there; at most a quarter of it."""
+    account: Text | None = None
+    """None for the blocks' own, as in what follows."""
+    partition: Text | None = None
+    qos: Text | None = None
+    constraint: Text | None = None
+    options: str | None = None
+    memory_gb: float | None = Field(default=1.0, gt=0, le=1024)
+    """None to ask for none."""
+    worker_init: str = ""
+    """Shell lines run before the agent starts."""
+
+    @field_validator("options", "worker_init", mode="before")
+    @classmethod
+    def _lines(cls, value: Any) -> Any:
+        return "\n".join(map(str, value)) if isinstance(value, list) else value
+
+    @property
+    def renews_at_s(self) -> float:
+        """When the next one is submitted, from the start of the job."""
+        return self.walltime_s - min(self.renew_s, self.walltime_s * 3 / 4)
+
+    @property
+    def stops_at_s(self) -> float:
+        """When it stops at the latest, from the start of the job."""
+        return self.walltime_s - min(self.finish_s, self.walltime_s / 4)
+
+
 class NodeHours(Section):
     """What may be spent; None for no limit."""
 

@@ -9,9 +9,9 @@ import msgspec
 import typer
 
 from endpoints.block_table import costs, print_blocks
-from faas.commands.display import AsJson, ago, amounts, print_fields, print_json, print_table
+from faas.commands.display import AsJson, ago, amounts, one_line, print_fields, print_json, print_table
 from faas.commands.status import tell_broken
-from faas.errors import ConfigurationError, FaasError, NotFound
+from faas.errors import AlreadyRunning, ConfigurationError, FaasError, NotFound
 from faas.models import Endpoint
 
 app = typer.Typer(no_args_is_help=True, help="Set up and run an endpoint on this machine.")
@@ -83,37 +83,82 @@ def _seconds(walltime: str) -> int:
 def start_endpoint(
     name: Name,
     detach: Annotated[bool, typer.Option("--detach", help="Return when workers are ready; it goes on.")] = False,
+    as_job: Annotated[
+        bool, typer.Option("--as-job", help="Run the agent in a batch job that renews itself; see `agent_job:`.")
+    ] = False,
     takeover: Annotated[bool, typer.Option("--takeover", help="Replace an agent that runs elsewhere.")] = False,
+    unless_running: Annotated[
+        bool, typer.Option("--unless-running", help="Do nothing, and say nothing, where it runs already.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the batch script of each shape, and submit nothing.")
+    ] = False,
+    print_unit: Annotated[
+        bool, typer.Option("--print-unit", help="Print a systemd unit and cron lines that keep it running.")
+    ] = False,
+    in_job: Annotated[str, typer.Option(hidden=True, help="Set in the batch jobs of --as-job: this one's name.")] = "",
     home: Home = None,
 ) -> None:
-    """Run an endpoint, in the foreground until Ctrl-C, or detached."""
-    from endpoints.launch import run_agent, start_detached
+    """Run an endpoint: in the foreground until Ctrl-C, detached, or in a batch job."""
+    from endpoints.launch import EXIT_RUNS_ALREADY, start
     from endpoints.places import Places
+    from endpoints.printouts import print_scripts, print_units
 
     places = Places.of(name, home)
-    if detach:
-        state = start_detached(places, takeover=takeover)
-        typer.echo(f"Endpoint {name} is running as pid {state.pid} with {state.workers} worker(s).")
-        typer.echo(f"Log: {places.log}")
-        return
-    if code := run_agent(places, takeover=takeover, terminal=True):
+    if print_unit:
+        return print_units(places, as_job=as_job)
+    if dry_run:
+        return print_scripts(places, as_job=as_job)
+    how = "job" if as_job else "detached" if detach else "foreground"
+    try:
+        code = start(places, how, takeover=takeover, job=in_job, tell=typer.echo)
+    except AlreadyRunning as error:
+        if unless_running:
+            return
+        typer.echo(f"faas: {error}", err=True)
+        code = EXIT_RUNS_ALREADY
+    if code:
         raise typer.Exit(code)
+
+
+@app.command("check")
+def check_one(
+    name: Name,
+    block: Annotated[bool, typer.Option(help="Start one real block, run a call in it, and end it.")] = True,
+    block_wait: Annotated[float, typer.Option(min=1, help="Seconds to wait for its workers.")] = 300,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Try everything an endpoint needs: Python, proxy, service, disk, account, and one real block."""
+    from endpoints.check import check_endpoint
+    from endpoints.places import Places
+
+    found = []
+    for finding in check_endpoint(
+        Places.of(name, home), block=block, block_wait_s=block_wait, progress=lambda what: typer.echo(what, err=True)
+    ):
+        found.append(finding)
+        if not as_json:
+            typer.echo(one_line(str(finding)))
+    if as_json:
+        print_json([vars(finding) for finding in found])
+    if any(finding.state == "FAIL" for finding in found):
+        raise typer.Exit(1)
 
 
 @app.command("stop")
 def stop_endpoint(
     name: Name,
-    force: Annotated[bool, typer.Option("--force", help="Do not wait for running tasks.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Do not wait for running tasks, nor for the service's word on other hosts.")
+    ] = False,
     home: Home = None,
 ) -> None:
-    """Stop an endpoint on this machine; running tasks get a short while to end."""
-    from endpoints.launch import stop_agent
+    """Stop an endpoint, and cancel its batch jobs; running tasks get a short while to end."""
     from endpoints.places import Places
+    from endpoints.stopping import stop_agent
 
-    done = stop_agent(
-        Places.of(name, home), force=force, waiting=lambda pid: typer.echo(f"Stopping pid {pid} …", err=True)
-    )
-    typer.echo(done)
+    typer.echo(stop_agent(Places.of(name, home), force=force, waiting=lambda what: typer.echo(what, err=True)))
 
 
 @app.command("list")
@@ -173,6 +218,7 @@ def show_endpoint(name: Name, home: Home = None, as_json: AsJson = False) -> Non
     if local is not None:
         fields |= {
             "here": f"{local['here']}{', pid ' + str(local['pid']) if local['pid'] else ''}",
+            "agent's jobs": ", ".join(local["agent_jobs"]),
             "profile": local["profile"],
             "configuration": local["configuration"],
             "spooled": f"{local['spooled']} batch(es) of results not yet delivered" if local["spooled"] else "",

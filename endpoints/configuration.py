@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
-from endpoints.allocation import Blocks, Scheduler, WorkerShape
+from endpoints.allocation import AgentJob, Blocks, Scheduler, WorkerShape
 from endpoints.environments import Environment
 from endpoints.globus_config.engine_file import EngineFile, parse_engine_file, read_engine_file
 from endpoints.places import Places
@@ -84,6 +84,7 @@ class Configuration(Section):
     """The kinds of workers on offer, by name, each with an engine and blocks of its own."""
     scheduler: Scheduler = Scheduler()
     blocks: Blocks = Blocks()
+    agent_job: AgentJob = AgentJob()
     allow: dict[str, Allowed] = {}
     """Who may run here besides the owner."""
     environments: dict[str, Environment] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from endpoints.agent_jobs import jobs_on_file
 from endpoints.configuration import Configuration, load_credentials
 from endpoints.places import Places, home_directory
 from endpoints.session import SessionState
@@ -20,7 +21,8 @@ def configured_here(home: Path | None) -> list[dict[str, Any]]:
 
     Returns:
         One dictionary each: name, endpoint_id, here (``running``, ``stopped``, ``died`` or ``on HOST``), pid,
-        workers, profile, configuration, spooled, problem.
+        agent_jobs (batch jobs that the agent runs in, or is to run in), workers, profile, configuration, spooled,
+        problem.
     """
     parent = home_directory(home) / "endpoints"
     found = sorted(parent.glob("*/config.yaml")) if parent.is_dir() else []
@@ -41,6 +43,7 @@ def _describe(places: Places) -> dict[str, Any]:
         "endpoint_id": endpoint_id,
         "here": _standing(state, alive=process is not None),
         "pid": state.pid if state and process else 0,
+        "agent_jobs": [job.job_id or job.name for job in jobs_on_file(places)],
         "workers": state.workers if state and process else 0,
         "profile": profile,
         "configuration": str(places.configuration),

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
+import hashlib
 import os
 import re
+import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from faas.errors import ConfigurationError
+from faas.errors import AlreadyRunning, ConfigurationError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -84,6 +86,16 @@ class Places:
         return self.directory / "block-ends.json"
 
     @property
+    def agent_jobs(self) -> Path:
+        """The batch jobs in which the agent itself runs: one file each, written before it is submitted."""
+        return self.directory / "agent-jobs"
+
+    @property
+    def check(self) -> Path:
+        """What `faas endpoint check` needs while it runs."""
+        return self.directory / "check"
+
+    @property
     def run(self) -> Path:
         """Shared with the workers: code, journals, large values and results."""
         return self.directory / "run"
@@ -113,26 +125,26 @@ class Places:
             (self.run / part).mkdir(exist_ok=True)
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def held(self) -> Iterator[None]:
         """Hold the endpoint for this process, so that two agents on one host never share its files.
 
+        By a socket's name, which the kernel of this host knows alone: file locks fail on some shared file systems,
+        and hold against other hosts on others, where the session at the service is to tell who runs.
+
         Raises:
-            ConfigurationError: another process holds it.
+            AlreadyRunning: another process holds it.
         """
-        descriptor = os.open(self.directory / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ConfigurationError(
-                    f"Endpoint {self.name} is already running on this host."
-                    f" Stop it first: faas endpoint stop {self.name}"
-                ) from None
-            except OSError:
-                pass  # a file system without locks; the session at the service still keeps agents apart
+        with socket.socket(socket.AF_UNIX) as holding:
+            if sys.platform == "linux":
+                place = f"{os.getuid()} {socket.gethostname()} {self.directory.resolve()}"
+                try:
+                    holding.bind(f"\0faas-endpoint-{hashlib.sha256(place.encode()).hexdigest()}")
+                except OSError:
+                    raise AlreadyRunning(
+                        f"Endpoint {self.name} is already running on this host."
+                        f" Stop it first: faas endpoint stop {self.name}"
+                    ) from None
             yield
-        finally:
-            os.close(descriptor)
 
 
 def write_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:

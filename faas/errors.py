@@ -12,6 +12,7 @@
     │   └── TooLarge              413  body, argument or code over the stated limit
     ├── ServiceUnavailable        nothing (sensible) answered at the service's address
     ├── ConfigurationError        a setting, file or command-line value is wrong
+    │   ├── AlreadyRunning        an endpoint's agent runs, here or elsewhere
     │   └── SchemaMismatch        a database written by another version
     ├── SerializationFailed       an argument, function or result cannot be packed or unpacked
     ├── TaskPending               a wait ended before the task did
@@ -98,6 +99,10 @@ class ServiceUnavailable(FaasError):
 
 class ConfigurationError(FaasError):
     """A setting, a file or a command-line value is wrong; the message names it."""
+
+
+class AlreadyRunning(ConfigurationError):
+    """An agent of this endpoint runs already, here or elsewhere."""
 
 
 class SchemaMismatch(ConfigurationError):

@@ -7,6 +7,7 @@ does not count: ``tick`` notices the gap in its own beats and moves ``resumed_at
 from __future__ import annotations
 
 import uuid
+from datetime import datetime, timezone
 from typing import Any
 
 import msgspec
@@ -79,7 +80,8 @@ def open_session(transaction: Transaction, endpoint_id: str, request: OpenSessio
     if live is not None:
         if not request.takeover and request.replaces != live.session_id:
             raise Conflict(
-                f"The endpoint {here.name!r} already runs on host {live.host} (pid {live.pid}).",
+                f"The endpoint {here.name!r} already runs on host {live.host} (pid {live.pid}),"
+                f" since {datetime.fromtimestamp(live.opened_at, timezone.utc):%Y-%m-%d %H:%M} UTC.",
                 fix=f"Stop it there with `faas endpoint stop {here.name}`, or start with --takeover.",
             )
         transaction.execute(sa.update(sessions).where(sessions.c.session_id == live.session_id).values(state="fenced"))

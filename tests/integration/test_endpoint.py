@@ -107,7 +107,8 @@ def test_an_endpoint_from_configuration_to_stop(site: Site, tmp_path: Path) -> N
     assert "stopped" in site.faas("endpoint", "list")
 
     assert "2 worker(s)" in site.faas("endpoint", "start", "lab", "--detach")
-    assert "already running" in site.faas("endpoint", "start", "lab", code=1)
+    assert "already running" in site.faas("endpoint", "start", "lab", code=3)
+    assert site.faas("endpoint", "start", "lab", "--detach", "--unless-running") == ""
     listed = site.faas("endpoint", "list")
     assert re.search(r"lab +running +online", listed)
     assert max(map(len, listed.splitlines())) <= 80

@@ -25,7 +25,12 @@ def places_in(directory: Path) -> Places:
 
 
 def make_agent(
-    service: FakeService, engine: FakeEngine | Mapping[str, FakeEngine], directory: Path, settings: str = ""
+    service: FakeService,
+    engine: FakeEngine | Mapping[str, FakeEngine],
+    directory: Path,
+    settings: str = "",
+    *,
+    patient: bool = False,
 ) -> Agent:
     """An agent that is not running yet; with several shapes of worker, an engine for each."""
     text = f"name: lab\nworkers: 2\nstop_grace_s: 0\n{QUICK}{settings}"
@@ -33,6 +38,7 @@ def make_agent(
         Configuration.parse(text, "config.yaml"),
         CREDENTIALS,
         places_in(directory),
+        patient=patient,
         link=service.link(),
         engine_factory=lambda premises, shape: engine if isinstance(engine, FakeEngine) else engine[shape],
     )

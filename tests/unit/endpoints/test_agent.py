@@ -13,7 +13,7 @@ import pytest
 
 from endpoints.chunk import Chunk, ChunkTask, TaskReport
 from endpoints.session import SessionState
-from faas.errors import ConfigurationError, NotAuthenticated
+from faas.errors import AlreadyRunning, NotAuthenticated
 from faas.models import Failure, Location
 from tests.unit.endpoints.fake_engine import FakeEngine, ManagerLost, echo
 from tests.unit.endpoints.fake_service import FakeService, function_code
@@ -414,13 +414,57 @@ async def test_a_fenced_agent_stops_its_engine_and_opens_a_new_session(
 
 
 async def test_an_endpoint_held_elsewhere_is_left_alone(
-    service: FakeService, engine: FakeEngine, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    service: FakeService, engine: FakeEngine, tmp_path: Path
 ) -> None:
     service.conflict = "The endpoint 'lab' already runs on host elsewhere (pid 7)."
-    agent = make_agent(service, engine, tmp_path)
-    assert await agent.run() == 3
-    assert "host elsewhere (pid 7)" in caplog.text
+    with pytest.raises(AlreadyRunning, match=r"host elsewhere \(pid 7\)"):
+        await make_agent(service, engine, tmp_path).run()
     assert engine.starts == 0
+    assert not places_in(tmp_path).state.exists()
+
+
+async def test_a_successor_waits_for_its_turn(service: FakeService, engine: FakeEngine, tmp_path: Path) -> None:
+    service.conflict = "The endpoint 'lab' already runs on host elsewhere (pid 7)."
+    agent = make_agent(service, engine, tmp_path, patient=True)
+    run = asyncio.ensure_future(agent.run())
+    await service.until(lambda: len(service.requests) >= 2)
+    assert not run.done() and engine.starts == 0
+    service.conflict = ""
+    await service.until(lambda: service.beats)
+    agent.stop()
+    assert await asyncio.wait_for(run, 30) == 0
+
+
+async def test_a_successor_waits_for_an_agent_of_this_host(
+    service: FakeService, engine: FakeEngine, tmp_path: Path
+) -> None:
+    places = places_in(tmp_path)
+    places.prepare()
+    agent = make_agent(service, engine, tmp_path, patient=True)
+    with places.held():
+        run = asyncio.ensure_future(agent.run())
+        await asyncio.wait({run}, timeout=0.1)
+        assert not run.done()
+    await service.until(lambda: service.beats)
+    agent.stop()
+    assert await asyncio.wait_for(run, 30) == 0
+
+
+async def test_what_an_agent_that_took_over_wrote_is_left_alone(
+    service: FakeService, engine: FakeEngine, tmp_path: Path
+) -> None:
+    agent = make_agent(service, engine, tmp_path)
+    run = asyncio.ensure_future(agent.run())
+    await service.until(lambda: service.beats)
+    other = SessionState.new()
+    other.host, other.session_id = "elsewhere", "its session"
+    other.save(places_in(tmp_path).state)
+    service.conflict = "The endpoint 'lab' already runs on host elsewhere (pid 7)."
+    service.gone.add("session-1")
+    service.notify()
+    with pytest.raises(AlreadyRunning, match="elsewhere"):
+        await asyncio.wait_for(run, 60)
+    assert SessionState.load(places_in(tmp_path).state) == other
 
 
 async def test_a_token_that_is_refused_ends_the_agent(service: FakeService, engine: FakeEngine, tmp_path: Path) -> None:
@@ -563,7 +607,7 @@ async def test_an_agent_that_runs_here_already_is_not_disturbed(
     places = places_in(tmp_path)
     places.prepare()
     SessionState.new().save(places.state)
-    with pytest.raises(ConfigurationError, match=f"pid {os.getpid()}"):
+    with pytest.raises(AlreadyRunning, match=f"pid {os.getpid()}"):
         await make_agent(service, engine, tmp_path).run()
     assert service.opened == []
 
@@ -593,7 +637,8 @@ async def test_the_files_of_an_agent_on_another_host_are_left_alone(
     journal = places.run / "journal" / "its-chunk"
     journal.write_text("started 1.1 1.0 1\n")
     service.conflict = "The endpoint 'lab' already runs on host elsewhere (pid 7)."
-    assert await make_agent(service, engine, tmp_path).run() == 3
+    with pytest.raises(AlreadyRunning, match="elsewhere"):
+        await make_agent(service, engine, tmp_path).run()
     assert journal.exists()
     assert SessionState.load(places.state) == state
     assert service.opened[0].replaces == ""

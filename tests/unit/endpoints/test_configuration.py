@@ -12,7 +12,7 @@ from endpoints.places import Places, home_directory
 from endpoints.policy import refusal
 from endpoints.profiles import check_profile, find_profile
 from endpoints.profiles.machines import MACHINES
-from faas.errors import ConfigurationError
+from faas.errors import AlreadyRunning, ConfigurationError
 from faas.models import AttemptKey, LeasedTask
 
 
@@ -98,9 +98,9 @@ def test_the_home_directory_comes_from_the_environment(monkeypatch: pytest.Monke
 def test_two_agents_never_share_a_directory(tmp_path: Path) -> None:
     places = Places.of("lab", tmp_path)
     places.prepare()
-    with places.locked(), pytest.raises(ConfigurationError, match="already running"), places.locked():
+    with places.held(), pytest.raises(AlreadyRunning, match="already running"), places.held():
         pass
-    with places.locked():
+    with places.held():
         pass
 
 
