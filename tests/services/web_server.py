@@ -19,19 +19,21 @@ class WebServer:
 
     Args:
         app: the ASGI application.
+        dated: whether its answers tell the time, as servers do.
 
     Example:
         >>> with WebServer(app) as server:
         ...     httpx.get(f"{server.url}/v1/health")
     """
 
-    def __init__(self, app: Any) -> None:
+    def __init__(self, app: Any, *, dated: bool = True) -> None:
         # Bound here, so that the port is known, and nobody else's, before the server runs.
         self._socket = socket.socket()
         self._socket.bind(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         self._up = threading.Event()
-        self._server = _AnnouncedServer(uvicorn.Config(app, log_level="warning", access_log=False), self._up)
+        configuration = uvicorn.Config(app, log_level="warning", access_log=False, date_header=dated)
+        self._server = _AnnouncedServer(configuration, self._up)
         self._thread = threading.Thread(target=self._run, name="web server", daemon=True)
 
     def __enter__(self) -> WebServer:
