@@ -19,8 +19,8 @@ from tests.sites.jobs import Job
 from tests.sites.site import SETTINGS
 
 LIMIT_S = 180
-# The next job is submitted 20 s after the start of one.
-JOB = "agent_job: {walltime_s: 120, renew_s: 100, handover_s: 30, finish_s: 15, memory_gb: 0.5}\n"
+# The next job is submitted 30 s after the start of one: three quarters of its walltime are the most.
+JOB = "agent_job: {walltime_s: 120, renew_s: 90, handover_s: 30, finish_s: 15, memory_gb: 0.5}\n"
 BLOCKS = "scheduler: {walltime_s: 600, status_period_s: 1}\nblocks: {max_blocks: 1, max_idletime_s: 5}\n"
 
 
@@ -86,15 +86,15 @@ def test_it_is_followed_by_another_job_and_no_task_is_lost(login_node: LoginNode
     assert "already has batch job" in login_node.faas("endpoint", "start", "lab", "--as-job", code=3)
     assert login_node.faas("endpoint", "start", "lab", "--as-job", "--unless-running") == ""
     with faas.Executor(client=login_node.federation.client(), endpoint_id="lab") as executor:
-        assert executor.submit(where, 1).result(LIMIT_S)[0] == 1
+        assert executor.submit(where, 1, 1.0).result(LIMIT_S)[0] == 1
         (first,) = login_node.agents()
         assert first.job_id in login_node.faas("endpoint", "status", "lab")
 
         # Some of these run while the next job takes over.
-        futures = [executor.submit(where, x, 1.0) for x in range(60)]
+        futures = [executor.submit(where, x, 1.0) for x in range(100)]
         login_node.until(lambda: len(login_node.agents()) == 2)
         answers = [future.result(LIMIT_S) for future in futures]
-        assert [x for x, _ in answers] == list(range(60))
+        assert [x for x, _ in answers] == list(range(100))
         assert len({job_id for _, job_id in answers}) >= 2, "blocks of both agents"
     login_node.until(lambda: login_node.agents()[0].state == "COMPLETED")
     assert "this one hands over" in login_node.log()
