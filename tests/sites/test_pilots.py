@@ -183,7 +183,7 @@ class UnknownPartition(Trouble):
 
 
 class NoSbatch(Trouble):
-    words = "sbatch: command not found"
+    words = "not found"  # of sbatch, as the shell puts it: dash leaves out "command"
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
