@@ -30,6 +30,11 @@ class Minted:
         while len(self._segments) > self._limit:
             self._segments.popitem(last=False)
 
+    def forget(self, endpoint_id: str, object_ids: Iterable[str]) -> None:
+        """These are filled: what is said of them from now on is for the registry to judge, which knows their sizes."""
+        for object_id in object_ids:
+            self._segments.pop((endpoint_id, object_id), None)
+
     def find(self, endpoint_id: str, object_ids: set[str]) -> dict[str, StoredObject] | None:
         """These segments of the endpoint; None unless all of them are known."""
         found = {object_id: self._segments.get((endpoint_id, object_id)) for object_id in object_ids}

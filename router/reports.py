@@ -42,6 +42,8 @@ class Reports:
         dropped, segments, recalled = await self._database.write(
             self._count, principal.endpoint_id, session_id, request, sizes
         )
+        # A segment that counts is never written again: only the registry's word of it, with its size, is taken now.
+        self._minted.forget(principal.endpoint_id, sizes)
         self._minted.remember(principal.endpoint_id, segments)
         grants = await asyncio.gather(*(grant(self._store, segment, "PUT") for segment in segments))
         return ReportResponse(
