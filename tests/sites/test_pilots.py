@@ -160,7 +160,7 @@ class Trouble:
 
 
 class UnknownAccount(Trouble):
-    words = "Invalid account"
+    words = ("Invalid account",)
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
@@ -171,7 +171,7 @@ class UnknownAccount(Trouble):
 
 
 class UnknownPartition(Trouble):
-    words = "invalid partition specified: nowhere"
+    words = ("invalid partition specified: nowhere",)
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
@@ -183,7 +183,7 @@ class UnknownPartition(Trouble):
 
 
 class NoSbatch(Trouble):
-    words = "not found"  # of sbatch, as the shell puts it: dash leaves out "command"
+    words = ("sbatch: ", "not found")  # between them bash says "command", and dash nothing
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
@@ -201,7 +201,7 @@ class NoSbatch(Trouble):
 
 
 class SpoiltWorkerInit(Trouble):
-    words = "no such module: analysis"
+    words = ("no such module: analysis",)
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
@@ -221,7 +221,7 @@ def test_what_the_scheduler_says_is_told_and_work_goes_on_once_it_is_mended(
     with site(tmp_path / "f", slurm, some.settings + QUICK_BLOCKS, some.environment) as lab:
         with lab.executor() as executor:
             future = executor.submit(where, 1)
-            lab.until(lambda: some.words in lab.told().problem, "the scheduler's word")  # type: ignore[attr-defined]
+            lab.until(lambda: all(word in lab.told().problem for word in some.words), "the scheduler's word")  # type: ignore[attr-defined]
             assert lab.told().standing == "broken"
             assert len([block for block in lab.blocks() if block.state == "failed"]) >= 3
             some.mend(slurm)
