@@ -78,7 +78,7 @@ class Intake:
             elif problem := self._environments.problem(held.environment):
                 self._released(held, problem)
                 self._troubled(RuntimeError(problem))  # the service was told; it must not go on like this
-            elif task.argument_object is not None or task.objects or task.dependencies:
+            elif task.argument_object is not None or task.inputs or task.dependencies:
                 self._spawn([held])
             elif (modules := self._codes.modules(task.function_id)) is not None:
                 self._ledger.enqueue(held, (task.owner_id, held.environment, modules))
@@ -138,7 +138,7 @@ class Intake:
         wanted: list[tuple[str, Grant, Location | None]] = []
         if task.argument_object is not None:
             wanted.append(("", task.argument_object, None))
-        wanted += [(grant.object_id, grant, None) for grant in task.objects]
+        wanted += [(name, wanted_input.grant, None) for name, wanted_input in task.inputs.items()]
         grants = {grant.object_id: grant for grant in task.dependency_grants}
         for task_id, location in task.dependencies.items():
             grant = grants.get(location.object_id)

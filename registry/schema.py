@@ -177,6 +177,12 @@ objects = sa.Table(
     sa.Column("size_bytes", sa.BigInteger),
     sa.Column("created_at", Time, nullable=False),
     sa.Column("expires_at", Time),
+    sa.Column("sha256", sa.String(64)),
+    sa.Column("content", sa.String(8), nullable=False, server_default="value"),
+    sa.Column("name", sa.Text),
+    sa.Column("kept", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("upload_id", sa.Text),
+    sa.Column("members", sa.Integer, nullable=False, server_default="0"),
 )
 sa.Index(
     "ix_objects_unreferenced",
@@ -184,6 +190,37 @@ sa.Index(
     sqlite_where=objects.c.expires_at.is_not(None),
     postgresql_where=objects.c.expires_at.is_not(None),
 )
+
+object_uses = sa.Table(
+    "object_uses",
+    metadata,
+    sa.Column("object_id", Id, primary_key=True),
+    sa.Column("sequence", Sequence, primary_key=True, autoincrement=False),
+    sa.Index(None, "sequence"),
+    sqlite_with_rowid=False,
+)
+"""Which tasks refer to an object, in their arguments or in their results; segments count their ``members`` instead."""
+
+locations = sa.Table(
+    "locations",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("owner_id", Id, sa.ForeignKey("identities.identity_id"), nullable=False),
+    sa.Column("url", sa.Text),
+    sa.Column("readers", sa.JSON, nullable=False),
+    sa.Column("writers", sa.JSON, nullable=False),
+    sa.Column("created_at", Time, nullable=False),
+)
+
+holdings = sa.Table(
+    "holdings",
+    metadata,
+    sa.Column("endpoint_id", Id, primary_key=True),
+    sa.Column("digest", sa.String(64), primary_key=True),
+    sa.Column("size_bytes", sa.BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""What the caches of endpoints hold, as their agents told."""
 
 tasks = sa.Table(
     "tasks",
@@ -199,6 +236,10 @@ tasks = sa.Table(
     sa.Column("payload", sa.LargeBinary, nullable=False),
     sa.Column("argument_object", Id),
     sa.Column("objects", sa.JSON(none_as_null=True)),
+    sa.Column("files", sa.JSON(none_as_null=True)),
+    sa.Column("outputs", sa.JSON(none_as_null=True)),
+    sa.Column("result_objects", sa.JSON(none_as_null=True)),
+    sa.Column("input_bytes", sa.BigInteger),
     sa.Column("timeout_s", sa.Double),
     sa.Column("max_attempts", sa.Integer, nullable=False),
     sa.Column("max_losses", sa.Integer, nullable=False),

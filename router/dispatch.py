@@ -7,7 +7,7 @@ import math
 import time
 from dataclasses import dataclass
 
-from faas.models import Demand, Grant, LeasedTask, LeaseRequest, LeaseResponse
+from faas.models import Demand, Grant, Input, LeasedTask, LeaseRequest, LeaseResponse
 from registry import leases, objects, results
 from registry.database import Database, StandingWork, Transaction
 from registry.endpoints import Site, all_sites
@@ -202,7 +202,7 @@ def _leased(task: Granted, parents: list[Parent], inputs: dict[str, Grant]) -> L
         function_id=task.function_id,
         payload=task.payload,
         argument_object=inputs[task.argument_object] if task.argument_object else None,
-        objects=[inputs[object_id] for object_id in task.objects],
+        inputs={object_id: Input(grant=inputs[object_id]) for object_id in task.objects},
         dependencies={parent.task_id: parent.location for parent in parents},
         dependency_grants=[inputs[object_id] for object_id in sorted(named)],
         timeout_s=task.timeout_s,

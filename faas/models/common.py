@@ -37,6 +37,12 @@ HINT_BYTES = 32 * 1024
 """Results up to this size may be repeated in a report as a hint."""
 INLINE_SEGMENT_BYTES = 256 * 1024
 """Segments up to this size may travel in the report, where their grant says so."""
+LARGE_RESULT_BYTES = 1024 * 1024
+"""Results over this size are objects of their own, unless the endpoint says otherwise."""
+PART_BYTES = 64 * 1024 * 1024
+"""Objects over this size travel in parts of it, or of more where there would be too many."""
+MAX_PARTS = 10_000
+"""Parts of one object, at most."""
 MAX_BODY_BYTES = 32 * 1024 * 1024
 """A request body over this size is refused with 413."""
 MAX_CODE_BYTES = 8 * 1024 * 1024

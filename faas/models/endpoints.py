@@ -33,6 +33,15 @@ class Shape(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True, gc=Fa
     """None where the site does not say; a task that asks for memory is then not promised it."""
 
 
+class Mount(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True, gc=False):
+    """A location that a site has on its own file systems; its owner may use it in any case."""
+
+    readers: tuple[str, ...] = ()
+    """Names of other identities whose tasks may read there; ``*`` for all that may run at the endpoint."""
+    writers: tuple[str, ...] = ()
+    """Names of other identities whose tasks may write there."""
+
+
 DEFAULT_SHAPE = "default"
 """The one shape of an endpoint that names none."""
 DEFAULT_ENVIRONMENT = "default"

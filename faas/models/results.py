@@ -54,8 +54,74 @@ class TaskResult(Model, kw_only=True):
     endpoint_id: str = ""
 
 
+ContentKind = Literal["value", "bytes"]
+"""What an object holds: a packed value, see ``faas.packing``, or bytes as they are."""
+
+
 class CreateObject(Model, kw_only=True):
     """An object to upload: large arguments, for instance."""
 
     size_bytes: Whole
     sha256: str = ""
+    """Of its bytes, in hexadecimal, where it is known beforehand."""
+    content: ContentKind = "value"
+    name: str = ""
+    """The name of the file it is a copy of, so that a copy of it elsewhere has the same ending."""
+    keep: bool = False
+    """Whether it stays when no task refers to it."""
+
+
+class Upload(Model, kw_only=True):
+    """An object on its way up: as one PUT, or in parts that may come in any order and be repeated."""
+
+    object_id: str
+    size_bytes: Whole
+    part_bytes: Whole = 0
+    """The size of every part but the last; 0 where ``grants`` has one for the whole."""
+    grants: list[Grant] = []
+    """One for the whole, or one for each part asked for, in that order."""
+    stored: dict[int, str] = {}
+    """Parts that the store has already, by number from 1, with what the store calls them."""
+
+
+class WantParts(Model, kw_only=True):
+    """Ask for grants for parts of an upload; also when those in hand have expired."""
+
+    numbers: list[int]
+
+
+class CompleteUpload(Model, kw_only=True):
+    """Every part is stored."""
+
+    parts: dict[int, str] = {}
+    """Part number to what the store answered with, its ``ETag``."""
+    sha256: str = ""
+    """Of the whole, where it was not known when the upload began."""
+
+
+class ObjectInfo(Model, kw_only=True):
+    """An object as shown."""
+
+    object_id: str
+    size_bytes: int
+    sha256: str = ""
+    content: ContentKind = "value"
+    name: str = ""
+    kept: bool = False
+    created_at: float = 0.0
+    expires_at: float | None = None
+    """When it is deleted unless something comes to refer to it; None while something does."""
+    location_key: str = ""
+    """Its place in the store, for people who look for it there."""
+
+
+class Input(Model, kw_only=True):
+    """Something a leased task refers to, with leave to fetch it."""
+
+    grant: Grant
+    size_bytes: int = -1
+    """-1 where it is not known."""
+    sha256: str = ""
+    """Empty where it is not known: of files in buckets."""
+    content: ContentKind = "bytes"
+    name: str = ""

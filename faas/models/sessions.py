@@ -7,8 +7,8 @@ from typing import Literal
 import msgspec
 
 from .common import AttemptKey, FailureKind, Finite, Location, Model, Small, Whole
-from .endpoints import Block, Port, RunPolicy, Shape, Spent
-from .results import Grant
+from .endpoints import Block, Mount, Port, RunPolicy, Shape, Spent
+from .results import Grant, Input
 
 
 class OpenSession(Model, kw_only=True):
@@ -25,6 +25,10 @@ class OpenSession(Model, kw_only=True):
     """The workers it has or can get, by name; empty for one ``default`` shape of one core."""
     environments: list[str] = []
     """The environments it offers; empty for ``default`` alone."""
+    locations: dict[str, Mount] = {}
+    """The locations it has on its own file systems, and who may use them there."""
+    cached: dict[str, Whole] = {}
+    """What its cache holds: digest to bytes."""
     replaces: str = ""
     """A session this agent knows to be dead (its process is gone from this host)."""
     takeover: bool = False
@@ -41,6 +45,8 @@ class SessionOpened(Model, kw_only=True):
     owner_id: str
     lease_timeout_s: float
     heartbeat_s: float
+    ticket_key: bytes = b""
+    """Makes tickets with which workers store large results, see ``faas.tickets``."""
 
 
 class Offer(Model, kw_only=True):
@@ -86,10 +92,19 @@ class LeasedTask(Model, kw_only=True):
     function_id: str
     payload: bytes = b""
     argument_object: Grant | None = None
-    objects: list[Grant] = []
+    inputs: dict[str, Input] = {}
+    """What its arguments refer to, by object id, and files by their names where they can be fetched."""
+    files: list[str] = []
+    """Files it reads, by their names: the site's own mount goes before what ``inputs`` gives leave to fetch."""
+    outputs: list[str] = []
+    """Files it writes, by their names."""
+    output_grants: dict[str, Grant] = {}
+    """Leave to store outputs, by their names, where the location is backed by a bucket."""
     dependencies: dict[str, Location] = {}
-    """Task id to where its result lies; the grants are in ``dependency_grants``."""
+    """Task id to where its result lies; the grants are in ``dependency_grants``, but for those in ``values``."""
     dependency_grants: list[Grant] = []
+    values: dict[str, bytes] = {}
+    """Task id to its result, where that is small and at hand."""
     timeout_s: float | None = None
     idempotent: bool = True
     losses: int = 0
@@ -146,6 +161,8 @@ class Outcome(Model, kw_only=True):
     environment: str = ""
     peak_memory_bytes: Whole | None = None
     """Of tasks that take long enough to be measured."""
+    objects: list[str] = []
+    """Every object that its result refers to."""
 
 
 class ReportRequest(Model, kw_only=True):
@@ -186,6 +203,10 @@ class Heartbeat(Model, kw_only=True):
     """Live ones, and ended ones until a heartbeat that told of their end was answered."""
     problem: str = ""
     """Why the endpoint cannot run anything now; empty when well."""
+    cached: dict[str, Whole] = {}
+    """What its cache has come to hold since the last answered heartbeat: digest to bytes."""
+    uncached: list[str] = []
+    """What its cache has dropped since."""
     ports: list[Port] = []
     """Where its engines listen."""
     known_demand: Small = 0

@@ -22,6 +22,10 @@ class Submission(Model, kw_only=True):
     """The object holding the packed arguments when they are over ``INLINE_ARGUMENT_BYTES``."""
     objects: list[str] = []
     """Every further object the arguments refer to; only these are granted."""
+    files: list[str] = []
+    """Every file the arguments refer to: ``location:/path`` or ``s3://bucket/key``."""
+    outputs: list[str] = []
+    """Every file the task is to write: ``location:/path``."""
     dependencies: list[str] = []
     """Every task whose result the arguments refer to; the task waits for them."""
     target: str = "any"

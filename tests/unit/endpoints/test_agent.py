@@ -14,7 +14,7 @@ import pytest
 from endpoints.chunk import Chunk, ChunkTask, TaskReport
 from endpoints.session import SessionState
 from faas.errors import AlreadyRunning, NotAuthenticated
-from faas.models import Failure, Location
+from faas.models import Failure, Input, Location
 from tests.unit.endpoints.fake_engine import FakeEngine, ManagerLost, echo
 from tests.unit.endpoints.fake_service import FakeService, function_code
 from tests.unit.endpoints.running_agent import killed, make_agent, places_in, running
@@ -180,7 +180,7 @@ async def test_arguments_and_dependencies_are_fetched_by_their_grants(
         "argument_object": service.get_grant(arguments),
         "dependencies": {"parent": Location(small, 2, 9), "large parent": Location(large, 0, 300_000)},
         "dependency_grants": [service.get_grant(small), service.get_grant(large)],
-        "objects": [service.get_grant(small)],
+        "inputs": {small: Input(grant=service.get_grant(small))},
     }
     async with running(service, engine, tmp_path):
         attempts = [service.add(CODE, **fields) for _ in range(5)]

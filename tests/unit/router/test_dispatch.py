@@ -266,7 +266,7 @@ async def test_an_argument_object_goes_round(ada: Caller, agent: Agent, other_ag
     assert answer.accepted == 2
     first, second = (await agent.lease()).tasks
     assert first.argument_object is not None
-    for grant in (first.argument_object, *second.objects):
+    for grant in (first.argument_object, *(each.grant for each in second.inputs.values())):
         assert (grant.verb, grant.object_id) == ("GET", put.object_id)
         assert (await ada.http.get(grant.url)).content == data
         assert (await ada.http.put(grant.url, content=b"other")).status_code == 403
