@@ -65,7 +65,11 @@ if TYPE_CHECKING:
         TooLarge as TooLarge,
     )
     from faas.executor import Executor as Executor
+    from faas.files import S3 as S3
+    from faas.files import File as File
+    from faas.files import OutputFile as OutputFile
     from faas.futures import TaskFuture as TaskFuture
+    from faas.objects import ObjectRef as ObjectRef
     from faas.options import TaskOptions as TaskOptions
     from faas.packing import UnshippedModuleWarning as UnshippedModuleWarning
     from faas.references import TaskReference as TaskReference
@@ -76,6 +80,10 @@ _HOMES = {
     "Batch": "batch",
     "Client": "client",
     "Executor": "executor",
+    "File": "files",
+    "ObjectRef": "objects",
+    "OutputFile": "files",
+    "S3": "files",
     "TaskFuture": "futures",
     "TaskOptions": "options",
     "TaskReference": "references",

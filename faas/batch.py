@@ -76,14 +76,17 @@ class Batch:
             raise TypeError(f"args: expected a tuple or list, got {type(args).__name__}: write args=(value,).")
         if not isinstance(kwargs, (dict, type(None))) or not all(isinstance(name, str) for name in kwargs or ()):
             raise TypeError("kwargs: expected a dictionary with names as keys.")
-        payload, dependencies = pack_arguments(tuple(args or ()), kwargs or {})
+        packed = pack_arguments(tuple(args or ()), kwargs or {})
         task_id = new_id()
         self.submissions.append(
             Submission(
                 task_id=task_id,
                 function=str(function_id),
-                payload=payload,
-                dependencies=dependencies,
+                payload=packed.payload,
+                dependencies=packed.dependencies,
+                objects=packed.objects,
+                files=packed.files,
+                outputs=packed.outputs,
                 **task_options.needing(resources, environment).fields,
             )
         )

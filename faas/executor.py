@@ -193,14 +193,17 @@ class Executor(concurrent.futures.Executor):
     def _prepare(
         self, function_id: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: TaskOptions
     ) -> tuple[TaskFuture, Parcel | None]:
-        payload, dependencies = pack_arguments(args, kwargs)
+        packed = pack_arguments(args, kwargs)
         task_id = new_id()
         future = TaskFuture(task_id, self._courier)
         submission = Submission(
             task_id=task_id,
             function=function_id,
-            payload=payload,
-            dependencies=dependencies,
+            payload=packed.payload,
+            dependencies=packed.dependencies,
+            objects=packed.objects,
+            files=packed.files,
+            outputs=packed.outputs,
             target=self.endpoint_id,
             **options.fields,
         )

@@ -8,7 +8,7 @@ from collections.abc import Generator
 from concurrent.futures import Future
 from typing import Any, Protocol
 
-from faas import references
+from faas.references import Reference
 
 
 class Canceller(Protocol):
@@ -21,7 +21,7 @@ class Canceller(Protocol):
         """The same in the background."""
 
 
-class TaskFuture(Future[Any]):
+class TaskFuture(Reference, Future[Any]):
     """A ``concurrent.futures.Future`` with a task id; it can also be awaited, or given to another task as argument.
 
     ``result()`` raises :class:`faas.TaskFailed` (or a subclass) when the task ended without a value;
@@ -42,9 +42,9 @@ class TaskFuture(Future[Any]):
     def __repr__(self) -> str:
         return f"<TaskFuture {self.task_id} {self._state.lower()}>"
 
-    def __reduce__(self) -> Any:
-        # As an argument of another task it stands for its value: the task waits for this one.
-        return references.reduced(self.task_id)
+    def reference(self) -> tuple[str, str]:
+        """As an argument of another task it stands for its value: the task waits for this one."""
+        return "task", self.task_id
 
     def cancel(self) -> bool:
         """Take the task back, unless it runs or has ended.

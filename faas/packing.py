@@ -15,10 +15,12 @@ from types import ModuleType
 from typing import Any
 from uuid import UUID, uuid5
 
+import msgspec
+
 from faas.errors import SerializationFailed
 from faas.models import MAX_CODE_BYTES
 from faas.modules import is_local, pack_modules, shipped, top_level
-from faas.references import collecting
+from faas.references import collecting, marked
 
 PICKLE = b"pk\n"
 JSON = b"11\n"
@@ -67,7 +69,22 @@ def pack_value(value: Any) -> bytes:
         raise SerializationFailed(_cannot_pack("The value", value, error)) from error
 
 
-def pack_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes, list[str]]:
+class PackedArguments(msgspec.Struct, frozen=True, gc=False):
+    """A task's arguments, and what they refer to, each once; a submission lists it under the same names."""
+
+    payload: bytes = b""
+    """Empty for no arguments."""
+    dependencies: list[str] = []
+    """Ids of tasks whose results they refer to."""
+    objects: list[str] = []
+    """Ids of objects."""
+    files: list[str] = []
+    """Names of files to read."""
+    outputs: list[str] = []
+    """Names of files to write."""
+
+
+def pack_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> PackedArguments:
     """Pack a task's arguments.
 
     Args:
@@ -75,19 +92,26 @@ def pack_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes
         kwargs: keyword arguments.
 
     Returns:
-        The payload, empty for no arguments; and the ids of the tasks the arguments refer to.
+        The payload, and everything it refers to.
 
     Raises:
         SerializationFailed: an argument cannot be packed; the message says which.
     """
     if not args and not kwargs:
-        return b"", []
+        return PackedArguments()
     with collecting() as found:
         try:
             payload = pack_value((args, kwargs))
+            if found:
+                payload = pack_value(marked(args, kwargs))
         except SerializationFailed as error:
             raise _which_argument(args, kwargs) or error from error.__cause__
-    return payload, list(dict.fromkeys(found)) if found else found
+    if not found:
+        return PackedArguments(payload)
+    names: dict[str, list[str]] = {"task": [], "object": [], "file": [], "output": []}
+    for kind, identifier in dict.fromkeys(found):
+        names[kind].append(identifier)
+    return PackedArguments(payload, names["task"], names["object"], names["file"], names["output"])
 
 
 def _which_argument(args: tuple[Any, ...], kwargs: dict[str, Any]) -> SerializationFailed | None:

@@ -62,6 +62,8 @@ from .results import (
 )
 from .sessions import (
     Demand,
+    GrantsGiven,
+    GrantsWanted,
     Heartbeat,
     HeartbeatResponse,
     LeasedTask,
@@ -129,6 +131,8 @@ __all__ = [
     "Function",
     "FunctionCode",
     "Grant",
+    "GrantsGiven",
+    "GrantsWanted",
     "Group",
     "GroupResult",
     "GroupResults",

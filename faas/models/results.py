@@ -125,3 +125,5 @@ class Input(Model, kw_only=True):
     """Empty where it is not known: of files in buckets."""
     content: ContentKind = "bytes"
     name: str = ""
+    etag: str = ""
+    """Of files in buckets: changes with what they hold."""

@@ -114,6 +114,20 @@ class LeasedTask(Model, kw_only=True):
     """The environment to run it in."""
 
 
+class GrantsWanted(Model, kw_only=True):
+    """Ask for grants anew: those that came with a leased task have expired."""
+
+    attempt: AttemptKey
+    names: list[str]
+    """Of its inputs and outputs, as they were leased: object ids, and files by their names."""
+
+
+class GrantsGiven(Model, kw_only=True):
+    """Fresh grants, by the names asked for."""
+
+    grants: dict[str, Grant]
+
+
 class Demand(Model, kw_only=True):
     """This endpoint's share of the eligible backlog."""
 
