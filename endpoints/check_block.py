@@ -156,7 +156,10 @@ def _chunk(directory: Path, configuration: Configuration, environment: str) -> b
     code = FunctionCode(function_id=identifier, owner_id=_OWNER, name="nothing", serializer="st", code=_SOURCE)
     (directory / "code" / identifier).write_bytes(msgspec.msgpack.encode(code))
     task = ChunkTask(
-        attempt=AttemptKey(1, 1), task_id=str(uuid.uuid4()), function_id=identifier, payload=pack_arguments((), {}).payload
+        attempt=AttemptKey(1, 1),
+        task_id=str(uuid.uuid4()),
+        function_id=identifier,
+        payload=pack_arguments((), {}).payload,
     )
     return msgspec.msgpack.encode(
         Chunk(

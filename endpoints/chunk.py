@@ -18,7 +18,9 @@ class ChunkTask(msgspec.Struct, omit_defaults=True, kw_only=True):
     values: dict[str, bytes] = {}
     """Packed values the arguments refer to, by task or object id."""
     value_files: dict[str, str] = {}
-    """The same, as files."""
+    """The same, as files; and files to read, by their names."""
+    outputs: dict[str, str] = {}
+    """Files to write, by their names: where they are to be in the end."""
     timeout_s: float | None = None
 
 
@@ -62,6 +64,8 @@ class TaskReport(msgspec.Struct, omit_defaults=True, kw_only=True):
     stdout: str = ""
     stderr: str = ""
     peak_memory_bytes: int | None = None
+    objects: tuple[str, ...] = ()
+    """Ids of the objects that the result refers to."""
 
 
 class ChunkReport(msgspec.Struct, omit_defaults=True, kw_only=True):

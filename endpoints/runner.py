@@ -345,6 +345,258 @@ class ReferenceUnpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
+class ObjectRef:
+    """An object in a function's hands, where its parameter is annotated so; in a result it is the same reference."""
+
+    def __init__(self, object_id: str, size_bytes: int, sha256: str, content: str, name: str) -> None:
+        self.object_id = object_id
+        self.size_bytes = size_bytes
+        self.sha256 = sha256
+        self.content = content
+        """``bytes`` as they are, or a packed ``value``."""
+        self.name = name
+
+    def __repr__(self) -> str:
+        return "ObjectRef(%r, %d bytes)" % (self.object_id, self.size_bytes)
+
+    def __eq__(self, other: object) -> bool:
+        return getattr(other, "object_id", None) == self.object_id
+
+    def __hash__(self) -> int:
+        return hash(self.object_id)
+
+    @property
+    def path(self) -> Any:
+        """The site's copy, as a ``pathlib.Path``; not to be written."""
+        import pathlib
+
+        return pathlib.Path(copies.path(self.object_id))
+
+    def open(self) -> Any:
+        """The site's copy, opened to read bytes."""
+        return open(copies.path(self.object_id), "rb")
+
+    def read(self) -> Any:
+        """What was put: the bytes, or the value."""
+        return copies.read(self.object_id, self.content)
+
+    def download(self, path: Any) -> Any:
+        """Copy it to a path; returns that."""
+        import shutil
+
+        return shutil.copyfile(copies.path(self.object_id), path)
+
+    def __copy__(self) -> "ObjectRef":
+        return self
+
+    def __deepcopy__(self, _: Any) -> "ObjectRef":
+        return self
+
+    def __reduce__(self) -> Tuple[Function, Tuple[Any, ...]]:
+        return borrowed_name.resolve(self.object_id), (
+            "object",
+            self.object_id,
+            self.size_bytes,
+            self.sha256,
+            self.content,
+            self.name,
+        )
+
+
+class BorrowedName:
+    """References are pickled as calls of ``faas.references.resolve``, also where there is no faas.
+
+    Only while something is packed is there a module of that name then: a function that looks for faas finds none.
+    """
+
+    def __init__(self) -> None:
+        self.referred: List[str] = []
+        """Ids of the objects referred to by what was pickled."""
+        self._lent: List[types.ModuleType] = []
+
+    def resolve(self, object_id: str) -> Function:
+        """The function of that name, faas's own where this environment has it; the object is noted."""
+        self.referred.append(object_id)
+        try:
+            module = sys.modules.get("faas.references") or importlib.import_module("faas.references")
+            found: Function = module.resolve
+        except Exception:  # there is none, or it is not ours
+            for name in ("faas", "faas.references"):
+                if name not in sys.modules:
+                    lent = sys.modules[name] = types.ModuleType(name)
+                    self._lent.append(lent)
+            sys.modules["faas.references"].__dict__["resolve"] = found = restored
+        return found
+
+    def give_back(self) -> List[str]:
+        """Packing is over; returns the ids of the objects it referred to, each once."""
+        referred = list(dict.fromkeys(self.referred))
+        self.referred.clear()
+        while self._lent:
+            lent = self._lent.pop()
+            if sys.modules.get(lent.__name__) is lent:
+                del sys.modules[lent.__name__]
+        return referred
+
+
+borrowed_name = BorrowedName()
+
+
+def restored(kind: str, identifier: str, *details: Any) -> Any:
+    """What the name stands for here: what a function pickles itself and unpickles again."""
+    if kind != "object":
+        raise Unloadable("a reference to a %s has no place here" % kind)
+    return ObjectRef(identifier, *details)
+
+
+restored.__module__, restored.__qualname__, restored.__name__ = "faas.references", "resolve", "resolve"
+
+
+class Copies:
+    """What came with the task that runs: values in memory, and copies of objects and files."""
+
+    def __init__(self) -> None:
+        self.values: Dict[str, bytes] = {}
+        self.files: Dict[str, str] = {}
+
+    def path(self, name: str) -> str:
+        """Where the copy of an object, or a file, is."""
+        if name not in self.files:
+            raise Unloadable("%s did not come with the task" % name)
+        return self.files[name]
+
+    def packed(self, name: str) -> bytes:
+        """The bytes of an object or of a task's result."""
+        if name in self.values:
+            return self.values[name]
+        with open(self.path(name), "rb") as file:
+            return file.read()
+
+    def read(self, name: str, content: str, resolve: Optional[Function] = None) -> Any:
+        """What an object holds."""
+        data = self.packed(name)
+        return data if content == "bytes" else unpack(data, resolve or restored, sys.modules["__main__"])
+
+
+copies = Copies()
+
+
+class References:
+    """Puts in the place of each reference what the parameter asks for, in whose argument it is.
+
+    Whose that is, tell the markers before the arguments. An object becomes its value; a path where the parameter is
+    annotated ``Path``; itself where it is annotated ``ObjectRef``. Files become paths.
+    """
+
+    def __init__(self, function: "LoadedFunction", outputs: "Optional[OutputFiles]") -> None:
+        self._function = function
+        self._outputs = outputs
+        self._wanted = ""
+        self.marked = False
+        """Whether there were markers: each argument then is a pair of one and the argument."""
+
+    def resolve(self, kind: str, identifier: Any, *details: Any) -> Any:
+        """Called in the unpickled bytes' own order."""
+        if kind == "argument":
+            self.marked = True
+            self._wanted = self._function.wanted(identifier)
+            return None
+        if kind == "task":
+            return self._checked("task", identifier, "value")
+        if kind == "object":
+            if self._wanted == "ObjectRef":
+                return ObjectRef(identifier, *details)
+            return self._checked("object", identifier, str(details[2]))
+        import pathlib
+
+        if kind == "file":
+            if identifier not in copies.files:
+                raise Unloadable("they refer to the file %s, which did not come with the task" % identifier)
+            return pathlib.Path(copies.files[identifier])
+        if kind == "output" and self._outputs is not None:
+            return pathlib.Path(self._outputs.unfinished(identifier))
+        raise Unloadable(
+            "they refer to the %s %s, which this version of the endpoint does not know" % (kind, identifier)
+        )
+
+    def _checked(self, kind: str, identifier: str, content: str) -> Any:
+        if identifier not in copies.values and identifier not in copies.files:
+            raise Unloadable("they refer to %s %s, whose value did not come with the task" % (kind, identifier))
+        if kind == "object" and self._wanted == "Path":
+            import pathlib
+
+            return pathlib.Path(copies.path(identifier))
+        return copies.read(identifier, content, self.resolve)
+
+
+class OutputFiles:
+    """Files that a task writes: beside their names, renamed when it has succeeded."""
+
+    def __init__(self, places: Dict[str, str], attempt: str) -> None:
+        self._places = places
+        self._attempt = attempt
+        self._asked: List[str] = []
+
+    def unfinished(self, name: str) -> str:
+        """Where the function is to write; the directory is made.
+
+        Raises:
+            Unloadable: the site gave no place for it, or it leads elsewhere meanwhile.
+        """
+        place = self._places.get(name)
+        if place is None:
+            raise Unloadable("they name the output %s, for which the site gave no place" % name)
+        directory = os.path.dirname(place)
+        try:
+            os.makedirs(directory, exist_ok=True)
+        except OSError as error:
+            raise Unloadable("the directory of %s cannot be made at the site: %s" % (name, error)) from None
+        if os.path.realpath(directory) != directory:
+            raise Unloadable("the directory of %s leads elsewhere by a symbolic link" % name)
+        if name not in self._asked:
+            self._asked.append(name)
+        return unfinished_output(place, self._attempt)
+
+    def publish(self) -> None:
+        """Give them their names.
+
+        Raises:
+            OSError: one is not there, or cannot be renamed; the message names it.
+        """
+        pairs = [(name, unfinished_output(self._places[name], self._attempt)) for name in self._asked]
+        for name, unfinished in pairs:
+            if not os.path.lexists(unfinished):
+                raise OSError("The function returned without having written %s." % name)
+        for name, unfinished in pairs:
+            try:
+                os.replace(unfinished, self._places[name])
+            except OSError as error:
+                raise OSError("What the function wrote could not be named %s: %s" % (name, error)) from None
+
+    def discard(self) -> None:
+        """Remove what there is of them."""
+        for name in self._asked:
+            remove_output(unfinished_output(self._places[name], self._attempt))
+
+
+def unfinished_output(place: str, attempt: str) -> str:
+    """Where an attempt writes an output: beside its place, with the same ending, for that tells what a file is."""
+    directory, name = os.path.split(place)
+    return os.path.join(directory, ".partial-%s-%s" % (attempt, name))
+
+
+def remove_output(path: str) -> None:
+    """Remove an unfinished output, a directory perhaps, if it is there."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+    except OSError:
+        import shutil
+
+        shutil.rmtree(path, ignore_errors=True)
+
+
 def byte_code_mark() -> bytes:
     """What follows a pickle (and is ignored by unpickling) that holds byte code: the Python that runs it."""
     return b"\npython %d.%d" % sys.version_info[:2]
@@ -429,6 +681,9 @@ def pack_exception(error: BaseException, main: types.ModuleType) -> bytes:
         return packed
     except BaseException:
         return b""
+    finally:
+        if borrowed_name.referred:
+            borrowed_name.give_back()
 
 
 def _refuse(*_: Any) -> NoReturn:
@@ -472,6 +727,67 @@ def missing_module(error: BaseException) -> str:
     )
 
 
+class Parameters:
+    """What a function's parameters are annotated with, as far as references go."""
+
+    def __init__(self, function: Function) -> None:
+        import inspect
+
+        self._by_place: List[str] = []
+        self._by_name: Dict[str, str] = {}
+        self._other_places = self._other_names = ""
+        try:
+            parameters = inspect.signature(function).parameters.values()
+        except (TypeError, ValueError):  # written in C
+            return
+        for each in parameters:
+            wanted = "" if each.annotation is each.empty else named_in(each.annotation)
+            if each.kind == each.VAR_POSITIONAL:
+                self._other_places = wanted
+            elif each.kind == each.VAR_KEYWORD:
+                self._other_names = wanted
+            else:
+                self._by_name[each.name] = wanted
+                if each.kind != each.KEYWORD_ONLY:
+                    self._by_place.append(wanted)
+
+    def wanted(self, parameter: Any) -> str:
+        """By place or by name."""
+        if isinstance(parameter, int):
+            return self._by_place[parameter] if parameter < len(self._by_place) else self._other_places
+        return self._by_name.get(parameter, self._other_names)
+
+
+def named_in(annotation: Any) -> str:
+    """Which of ``Path`` and ``ObjectRef`` an annotation names first, at any depth; it may be a text."""
+    import re
+
+    text = annotation if isinstance(annotation, str) else repr(annotation)
+    for name in re.findall(r"[A-Za-z_][\w.]*", text):
+        home, _, last = name.rpartition(".")
+        if last == "ObjectRef":
+            return "ObjectRef"
+        if last in ("Path", "PosixPath", "PurePath", "PathLike") and home.partition(".")[0] in ("", "pathlib", "os"):
+            return "Path"
+    return ""
+
+
+def load_code(pickled: bytes, main: types.ModuleType) -> Any:
+    """A function packed by dill; classes of faas, which annotations name, need not be there."""
+    dill = load_dill(main)
+
+    class CodeUnpickler(dill.Unpickler):  # type: ignore[name-defined]
+        def find_class(self, module: str, name: str) -> Any:
+            try:
+                return super().find_class(module, name)
+            except ImportError:
+                if not module.startswith("faas."):
+                    raise
+                return ObjectRef if name == "ObjectRef" else type(name, (), {"__module__": module})
+
+    return CodeUnpickler(io.BytesIO(pickled)).load()
+
+
 class LoadedFunction:
     """One registered function: its code, and the callable with its namespace once loaded."""
 
@@ -481,6 +797,7 @@ class LoadedFunction:
         self._identifier: str = header["id"]
         self._code = code
         self._callable: Optional[Function] = None
+        self._parameters: Optional[Parameters] = None
         # Each function has a __main__ of its own: multiprocessing and pickle then find what it defines,
         # and what it returns is packed by value.
         self.main = types.ModuleType("__main__")
@@ -501,6 +818,12 @@ class LoadedFunction:
                     "The code of function %s could not be loaded: %s (%s)" % (self.name, reason, self.versions())
                 ) from error
         return self._callable
+
+    def wanted(self, parameter: Any) -> str:
+        """What a parameter wants for references, by its place or its name: ``Path``, ``ObjectRef`` or nothing else."""
+        if self._parameters is None:
+            self._parameters = Parameters(self.load())
+        return self._parameters.wanted(parameter)
 
     def versions(self) -> str:
         """Both Pythons, for messages about packing."""
@@ -526,7 +849,7 @@ class LoadedFunction:
                     " environment with Python %s, or make it a plain module-level function without closures and"
                     " decorators, which travels as source." % ".".join(self.packed_by.split(".")[:2])
                 )
-            made = load_dill(self.main).loads(pickled)
+            made = load_code(pickled, self.main)
         else:
             raise Unloadable("it is in an unknown format, %r" % strategy)
         if not callable(made):
@@ -534,9 +857,11 @@ class LoadedFunction:
         return made  # type: ignore[no-any-return]
 
 
-def unpack_arguments(header: Dict[str, Any], body: bytes, function: LoadedFunction) -> Tuple[Any, Any]:
-    """The (args, kwargs) of a task, with the values its references stand for."""
-    packed, values, files = body, {}, header.get("value_files", {})
+def unpack_arguments(
+    header: Dict[str, Any], body: bytes, function: LoadedFunction, outputs: Optional[OutputFiles] = None
+) -> Tuple[Any, Any]:
+    """The (args, kwargs) of a task, with what its references stand for."""
+    packed, values = body, {}
     if "payload_bytes" in header:
         packed, position = body[: header["payload_bytes"]], header["payload_bytes"]
         for name, size in header.get("values", {}).items():
@@ -547,16 +872,11 @@ def unpack_arguments(header: Dict[str, Any], body: bytes, function: LoadedFuncti
             packed = file.read()
     if not packed:
         return (), {}
-
-    def resolve(kind: str, identifier: str) -> Any:
-        if identifier in values:
-            return unpack(values[identifier], _refuse, function.main)
-        if identifier in files:
-            with open(files[identifier], "rb") as file:
-                return unpack(file.read(), _refuse, function.main)
-        raise Unloadable("they refer to %s %s, whose value did not come with the task" % (kind, identifier))
-
-    arguments = unpack(packed, resolve, function.main)
+    references: Optional[References] = None
+    if b"faas.references" in packed:
+        copies.values, copies.files = values, header.get("value_files", {})
+        references = References(function, outputs)
+    arguments = unpack(packed, references.resolve if references else _refuse, function.main)
     if packed.startswith(b"11\n"):
         if isinstance(arguments, list):
             return arguments, {}
@@ -564,6 +884,8 @@ def unpack_arguments(header: Dict[str, Any], body: bytes, function: LoadedFuncti
             return arguments.get("args", []), arguments.get("kwargs", {})
         raise Unloadable('JSON arguments must be a list, or {"args": [...], "kwargs": {...}}')
     args, kwargs = arguments
+    if references and references.marked:
+        return tuple(each for _, each in args), {name: each for name, (_, each) in kwargs.items()}
     return args, kwargs
 
 
@@ -625,7 +947,29 @@ class Runner:
         return unfit
 
     def _perform(self, header: Dict[str, Any], body: bytes) -> Tuple[Dict[str, Any], bytes]:
-        """Load, unpack, call, pack. Whatever goes wrong becomes an answer."""
+        """Load, unpack, call, pack, and name the files it wrote. Whatever goes wrong becomes an answer."""
+        if "outputs" not in header:
+            return self._invoke(header, body, None)
+        outputs = OutputFiles(header["outputs"], header["name"])
+        succeeded = False
+        try:
+            fields, result = self._invoke(header, body, outputs)
+            if "kind" not in fields:
+                try:
+                    outputs.publish()
+                    succeeded = True
+                except OSError as error:
+                    if "file" in fields:
+                        os.unlink(fields["file"])
+                    fields, result = dict(_failed("exception", str(error), error), run_ns=fields["run_ns"]), b""
+        finally:
+            if not succeeded:
+                outputs.discard()
+        return fields, result
+
+    def _invoke(
+        self, header: Dict[str, Any], body: bytes, outputs: Optional[OutputFiles]
+    ) -> Tuple[Dict[str, Any], bytes]:
         function = self._functions[header["function"]]
         sys.modules["__main__"] = function.main
         begin = time.perf_counter_ns()
@@ -633,7 +977,7 @@ class Runner:
             call = function.load()
             begin = time.perf_counter_ns()
             try:
-                args, kwargs = unpack_arguments(header, body, function)
+                args, kwargs = unpack_arguments(header, body, function, outputs)
             except Exception as error:
                 reason = str(error) if isinstance(error, Unloadable) else describe(error) + "." + missing_module(error)
                 raise Unloadable(
@@ -656,9 +1000,12 @@ class Runner:
         if self._channel.forked:
             # A child the function forked came back here: it is not the one to answer.
             os._exit(0)
+        if borrowed_name.referred:
+            borrowed_name.give_back()  # what the function pickled itself
         try:
             result = pack(value, body.startswith(b"11\n"), function.main)
         except Exception as error:
+            borrowed_name.give_back()
             message = "The result of function %s, a %s, could not be packed: %s (Python %s)" % (
                 function.name,
                 type(value).__qualname__,
@@ -666,7 +1013,9 @@ class Runner:
                 python_version(),
             )
             return _failed("serialization", message, error), b""
-        run_ns = time.perf_counter_ns() - begin
+        fields = {"run_ns": time.perf_counter_ns() - begin}
+        if borrowed_name.referred:
+            fields["objects"] = borrowed_name.give_back()
         if len(result) > LARGE_RESULT_BYTES:
             path = os.path.join(self._results, header["name"])
             try:
@@ -680,8 +1029,9 @@ class Runner:
                     error,
                 )
                 return _failed("serialization", message, error), b""
-            return {"run_ns": run_ns, "file": path}, b""
-        return {"run_ns": run_ns}, result
+            fields["file"] = path
+            return fields, b""
+        return fields, result
 
 
 def _raised(error: BaseException, main: types.ModuleType) -> Tuple[Dict[str, Any], bytes]:

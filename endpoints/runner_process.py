@@ -55,6 +55,8 @@ class Answer(msgspec.Struct):
     traceback: str = ""
     peak_bytes: int | None = None
     """The most memory the task had, where it took long enough to be measured."""
+    objects: tuple[str, ...] = ()
+    """Ids of the objects that the result refers to."""
 
 
 @dataclass(frozen=True)

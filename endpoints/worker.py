@@ -22,6 +22,7 @@ from endpoints.interpreter import Interpreter
 from endpoints.journal import Journal
 from endpoints.output_file import OutputFile, Stream, place
 from endpoints.output_tail import OpenFile, no_file
+from endpoints.runner import remove_output, unfinished_output
 from endpoints.runner_process import Answer, RunnerEnded, RunnerKey, RunnerProcess, RunnerUnavailable
 from endpoints.verdicts import explain_end
 from endpoints.warm_runners import WarmRunners
@@ -247,6 +248,8 @@ class ChunkRun:
             header["value_files"] = task.value_files
         if task.payload_file:
             header["payload_file"] = task.payload_file
+        if task.outputs:
+            header["outputs"] = task.outputs
         runner.send(header, task.payload, *task.values.values())
         return len(task.payload) + sum(map(len, task.values.values()))
 
@@ -269,6 +272,7 @@ class ChunkRun:
             stdout=stdout,
             stderr=stderr,
             peak_memory_bytes=answer.peak_bytes,
+            objects=answer.objects,
         )
         if answer.kind:
             failure = Failure(
@@ -353,7 +357,10 @@ class ChunkRun:
         if index is None:
             return
         sent.remove(index)
-        (self._results / f"{_name(self._tasks[index].attempt)}.partial").unlink(missing_ok=True)
+        task = self._tasks[index]
+        (self._results / f"{_name(task.attempt)}.partial").unlink(missing_ok=True)
+        for output in task.outputs.values():
+            remove_output(unfinished_output(output, _name(task.attempt)))
         run_s = time.monotonic() - self._since
         self._journal.ended(self._tasks[index].attempt)
         self._report(

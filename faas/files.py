@@ -32,7 +32,7 @@ class _NamedFile(Reference):
         return f"{type(self).__name__}({self.name!r})"
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and other.name == self.name  # type: ignore[attr-defined]
+        return type(other) is type(self) and other.name == self.name
 
     def __hash__(self) -> int:
         return hash((type(self).__name__, self.name))
@@ -132,7 +132,8 @@ def split_name(name: str) -> tuple[str, str]:
         raise ValueError(f"{name!r} is not like 'location:/path': write 'als-raw:/scan12.h5', for example.")
     if not LOCATION_NAME.fullmatch(location):
         raise ValueError(
-            f"{name!r}: {location!r} cannot name a location. Up to 64 letters, digits, dots, dashes and underscores can."
+            f"{name!r}: {location!r} cannot name a location. It takes up to 64 letters, digits, dots, dashes and"
+            " underscores."
         )
     _check_path(name, path[1:])
     if "" in path[1:].split("/"):

@@ -1,4 +1,4 @@
-"""What stands for data that is elsewhere, anywhere in arguments and results: how it is pickled, and how it is noticed."""
+"""What stands for data elsewhere, at any depth of arguments and results: how it is pickled, and how it is noticed."""
 
 from __future__ import annotations
 

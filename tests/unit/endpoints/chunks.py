@@ -61,7 +61,7 @@ class ChunkMaker:
         return identifier
 
     def add(self, function: Callable[..., Any] | str, *args: Any, timeout_s: float | None = None, **kwargs: Any) -> int:
-        return self.add_packed(function, pack_arguments(args, kwargs)[0], timeout_s=timeout_s)
+        return self.add_packed(function, pack_arguments(args, kwargs).payload, timeout_s=timeout_s)
 
     def add_source(self, source: str, *args: Any, timeout_s: float | None = None) -> int:
         """Add a call of the function ``f`` in a text, as another client might have written it."""

@@ -143,7 +143,7 @@ def test_results_by_value_of_one_as_arguments_of_another(chunk: ChunkMaker, pack
     (made,) = chunk.run().tasks
     assert made.state == "succeeded"
     reference = str(uuid.uuid4())
-    payload, _ = pack_arguments((TaskReference(reference),), {})
+    payload = pack_arguments((TaskReference(reference),), {}).payload
     under(chunk, python).add_packed(of_a_peak, payload, values={reference: made.result})
     (report,) = chunk.run().tasks
     if packer == python:

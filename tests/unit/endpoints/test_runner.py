@@ -242,12 +242,12 @@ def test_missing_module_in_the_code_and_in_the_function(chunk: ChunkMaker) -> No
 
 def test_references_are_replaced_by_values(chunk: ChunkMaker, tmp_path: Path) -> None:
     first, second = str(uuid.uuid4()), str(uuid.uuid4())
-    payload, dependencies = pack_arguments(([TaskReference(first)],), {"other": {"deep": TaskReference(second)}})
-    assert dependencies == [first, second]
+    packed = pack_arguments(([TaskReference(first)],), {"other": {"deep": TaskReference(second)}})
+    assert packed.dependencies == [first, second]
     (tmp_path / "value").write_bytes(pack_value(list(range(5))))
     identifier = chunk.register_code("f", "st", b"st\nf:def f(one, other):\n    return one[0], other['deep']\n")
     chunk.add_packed(
-        identifier, payload, values={first: b'11\n{"a": 1}'}, value_files={second: str(tmp_path / "value")}
+        identifier, packed.payload, values={first: b'11\n{"a": 1}'}, value_files={second: str(tmp_path / "value")}
     )
     assert value(chunk.run().tasks[0]) == ({"a": 1}, [0, 1, 2, 3, 4])
 
@@ -255,7 +255,7 @@ def test_references_are_replaced_by_values(chunk: ChunkMaker, tmp_path: Path) ->
 def test_references_among_arguments_packed_by_dill(chunk: ChunkMaker) -> None:
     reference = str(uuid.uuid4())
     offset = 3
-    payload, _ = pack_arguments((lambda number: number + offset, TaskReference(reference)), {})
+    payload = pack_arguments((lambda number: number + offset, TaskReference(reference)), {}).payload
     assert b"dill" in payload
     identifier = chunk.register_code("f", "st", b"st\nf:def f(function, number):\n    return function(number)\n")
     chunk.add_packed(identifier, payload, values={reference: pack_value(4)})
@@ -263,7 +263,7 @@ def test_references_among_arguments_packed_by_dill(chunk: ChunkMaker) -> None:
 
 
 def test_reference_without_its_value_is_explained(chunk: ChunkMaker) -> None:
-    chunk.add_packed(chunk.register(double), pack_arguments((TaskReference("some-task"),), {})[0])
+    chunk.add_packed(chunk.register(double), pack_arguments((TaskReference("some-task"),), {}).payload)
     assert "task some-task, whose value did not come" in failure(chunk.run().tasks[0]).message
 
 

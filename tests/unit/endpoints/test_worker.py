@@ -414,7 +414,7 @@ def test_large_arguments_come_inline_and_as_files(chunk: ChunkMaker, tmp_path: P
 
     chunk.add_source("def f(data):\n    return len(data)\n", b"x" * 5_000_000)
     identifier = chunk.tasks[0].function_id
-    (tmp_path / "payload").write_bytes(pack_arguments((b"x" * 7_000_000,), {})[0])
+    (tmp_path / "payload").write_bytes(pack_arguments((b"x" * 7_000_000,), {}).payload)
     chunk.add_packed(identifier, b"", payload_file=str(tmp_path / "payload"))
     assert [value(task) for task in chunk.run().tasks] == [5_000_000, 7_000_000]
 

@@ -63,7 +63,7 @@ def run_at_a_site(
 ) -> Any:
     """Pack a function and its arguments, run it elsewhere, and unpack what it returns or raises."""
     packed = pack_function(function, modules)
-    payload, _ = pack_arguments(args, kwargs)
+    payload = pack_arguments(args, kwargs).payload
     site = _site()
     with tempfile.NamedTemporaryFile(suffix=".zip") as archive:
         archive.write(packed.modules)

@@ -275,6 +275,8 @@ class FakeService:
         payload = bytes(self.objects[task.argument_object]) if task.argument_object else task.payload
         try:
             args, kwargs = unpack_value(payload) if payload else ((), {})
+            if task.dependencies:
+                args, kwargs = tuple(value for _, value in args), {name: value for name, (_, value) in kwargs.items()}
             args = tuple(map(self._resolved, args))
             result = pack_value(self._load(task.function)(*args, **kwargs))
         except Exception as error:

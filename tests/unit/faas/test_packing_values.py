@@ -74,9 +74,9 @@ def test_round_trip(value: Any) -> None:
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(plain, max_size=3), st.dictionaries(st.text(), plain, max_size=3))
 def test_arguments_round_trip(args: list[Any], kwargs: dict[str, Any]) -> None:
-    payload, dependencies = pack_arguments(tuple(args), kwargs)
-    assert dependencies == []
-    assert (unpack_value(payload) if payload else ((), {})) == (tuple(args), kwargs)
+    packed = pack_arguments(tuple(args), kwargs)
+    assert not (packed.dependencies or packed.objects or packed.files or packed.outputs)
+    assert (unpack_value(packed.payload) if packed.payload else ((), {})) == (tuple(args), kwargs)
 
 
 @pytest.mark.parametrize(
@@ -154,15 +154,16 @@ def test_what_cannot_be_unpacked_says_why(data: bytes, words: str) -> None:
 
 def test_references_are_collected_once_each() -> None:
     first, second = TaskReference("a"), TaskReference("b")
-    payload, dependencies = pack_arguments(([first, {"deep": second}], first), {"again": TaskReference("a")})
-    assert dependencies == ["a", "b"]
-    assert b"faas.references" in payload
-    assert unpack_value(payload) == (([first, {"deep": second}], first), {"again": first})
+    packed = pack_arguments(([first, {"deep": second}], first), {"again": TaskReference("a")})
+    assert packed.dependencies == ["a", "b"]
+    assert b"faas.references" in packed.payload
+    args, kwargs = unpack_value(packed.payload)
+    assert [(marker.parameter, value) for marker, value in args] == [(0, [first, {"deep": second}]), (1, first)]
+    assert [(name, marker.parameter, value) for name, (marker, value) in kwargs.items()] == [("again", "again", first)]
 
 
 def test_references_are_collected_with_objects_that_go_by_value() -> None:
-    _, dependencies = pack_arguments((lambda: 1, TaskReference("a")), {})
-    assert dependencies == ["a"]
+    assert pack_arguments((lambda: 1, TaskReference("a")), {}).dependencies == ["a"]
 
 
 def test_collecting_is_of_this_thread_alone() -> None:
@@ -172,7 +173,7 @@ def test_collecting_is_of_this_thread_alone() -> None:
         other.join()
         pickle.dumps(TaskReference("mine"))
     pickle.dumps(TaskReference("later"))
-    assert found == ["mine"]
+    assert found == [("task", "mine")]
 
 
 def test_a_reference_of_a_later_version_is_refused() -> None:
