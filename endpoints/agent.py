@@ -6,7 +6,9 @@ import asyncio
 import logging
 import signal
 from contextlib import ExitStack, suppress
+from pathlib import Path
 
+from endpoints.cache import Cache
 from endpoints.chunking import RunTimes
 from endpoints.claim import claim_of
 from endpoints.configuration import Configuration
@@ -76,6 +78,7 @@ class Agent:
         self._link = link
         self._engine_factory = engine_factory
         self._run_times = RunTimes()
+        self._cache = Cache(self._cache_directory(), configuration.cache.max_bytes)
         self._stopping = asyncio.Event()
         self._forced = asyncio.Event()
         self._state: SessionState | None = None
@@ -84,6 +87,11 @@ class Agent:
         self._waits = ""
         self._grace_s = configuration.stop_grace_s
         self._working = False
+
+    def _cache_directory(self) -> Path:
+        """Where the cache is: each endpoint's own, also where several are given the same directory."""
+        directory = self._configuration.cache.directory
+        return Path(directory) / self._credentials.endpoint_id if directory else self._places.run / "cache"
 
     def stop(self, grace_s: float | None = None) -> None:
         """Stop in order; called again, at once.
@@ -169,6 +177,8 @@ class Agent:
         """Session after session: a new one whenever the service has given up on the last."""
         old = SessionState.load(self._places.state)
         replaces = await self._clean_up(service, old)
+        await in_thread(self._cache.scan)
+        cache_is_tidy = False
         while not self._stopping.is_set():
             try:
                 opened = await self._open(service, replaces)
@@ -183,6 +193,9 @@ class Agent:
                 await self._cancel_jobs([old, *old.left])
                 clear_run_directory(self._places, Spool(self._places.spool))
             replaces, old = "", None
+            if not cache_is_tidy:  # only now is it sure that no other agent works there
+                await in_thread(self._cache.tidy)
+                cache_is_tidy = True
             if await self._session(service, opened):
                 break
         return EXIT_STOPPED
@@ -259,7 +272,13 @@ class Agent:
             state.save(self._places.state)
         # Else another host's agent may go on, and needs what it wrote; nothing is started before the service answers.
         opened = await service.open_session(
-            claim_of(self._configuration, state, replaces=replaces, takeover=self._takeover)
+            claim_of(
+                self._configuration,
+                state,
+                replaces=replaces,
+                takeover=self._takeover,
+                cached=self._cache.holdings(),
+            )
         )
         state.session_id = opened.session_id
         state.phase = "running"
@@ -313,6 +332,7 @@ class Agent:
             self._state.nonce,
             self._engine_factory,
             self._run_times,
+            self._cache,
             self._workers_changed,
         )
         self._working = True

@@ -18,7 +18,12 @@ _ATTEMPTS = 3
 
 
 def claim_of(
-    configuration: Configuration, state: SessionState, *, replaces: str = "", takeover: bool = False
+    configuration: Configuration,
+    state: SessionState,
+    *,
+    replaces: str = "",
+    takeover: bool = False,
+    cached: dict[str, int] | None = None,
 ) -> OpenSession:
     """What an agent with this configuration tells the service when it opens a session.
 
@@ -27,6 +32,7 @@ def claim_of(
         state: the session's, with the nonce that is its own.
         replaces: a session known to be dead.
         takeover: replace a live session.
+        cached: what its cache holds, digest to bytes.
     """
     return OpenSession(
         nonce=state.nonce,
@@ -37,6 +43,8 @@ def claim_of(
         labels=configuration.labels,
         shapes=configuration.shapes_offered(),
         environments=sorted(configuration.environments),
+        locations=configuration.mounts(),
+        cached=cached or {},
         replaces=replaces,
         takeover=takeover,
     )

@@ -15,10 +15,11 @@ from endpoints.environments import Environment
 from endpoints.globus_config.engine_file import EngineFile, parse_engine_file, read_engine_file
 from endpoints.places import Places
 from endpoints.profiles.machines import MACHINES
-from endpoints.section import Section
+from endpoints.section import Section, Whole, absolute_path
 from faas.credentials import Credentials, read_credentials
 from faas.errors import ConfigurationError
-from faas.models import DEFAULT_SHAPE, AllowedFunctions, RunPolicy, Shape
+from faas.files import LOCATION_NAME
+from faas.models import DEFAULT_SHAPE, AllowedFunctions, Mount, RunPolicy, Shape
 
 _SHAPE_NAME = re.compile(r"[A-Za-z0-9_]{1,24}")
 
@@ -59,6 +60,41 @@ class Output(Section):
     """The most kept of a task's stdout, and of its stderr; 0 keeps no files."""
     days: float = Field(default=7, ge=0, le=36_500)
     """How long they are kept."""
+
+
+class CacheSettings(Section):
+    """Copies of objects and files that tasks read, kept for other tasks of the same identity."""
+
+    directory: str = ""
+    """An absolute path that workers see too; by default within the endpoint's own directory."""
+    max_bytes: Whole = Field(default=50_000_000_000, ge=0)
+    """The most it holds, apart from what is in use."""
+
+    @field_validator("directory")
+    @classmethod
+    def _expanded(cls, value: str) -> str:
+        return absolute_path(value) if value else ""
+
+
+class MountedLocation(Section):
+    """A location on this site's own file systems, and who besides the endpoint's owner may use it here."""
+
+    path: str
+    """The directory, which workers see too."""
+    readers: tuple[str, ...] = ()
+    """Identities whose tasks may read there; ``*`` for all that may run here."""
+    writers: tuple[str, ...] = ()
+    """Identities whose tasks may write there."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _path_alone(cls, value: Any) -> Any:
+        return {"path": value} if isinstance(value, str) else value
+
+    @field_validator("path")
+    @classmethod
+    def _expanded(cls, value: str) -> str:
+        return absolute_path(value)
 
 
 class Retry(Section):
@@ -103,6 +139,9 @@ class Configuration(Section):
     leasing: Leasing = Leasing()
     spool: Spool = Spool()
     output: Output = Output()
+    cache: CacheSettings = CacheSettings()
+    locations: dict[str, MountedLocation] = {}
+    """Locations that this site has on its own file systems, by name."""
     retry: Retry = Retry()
     _engine_file: EngineFile | None = PrivateAttr(default=None)
 
@@ -152,6 +191,17 @@ class Configuration(Section):
             if not _SHAPE_NAME.fullmatch(name):
                 raise ValueError(f"{name!r} cannot name a shape; use up to 24 letters, digits and underscores")
         return value or {DEFAULT_SHAPE: WorkerShape()}
+
+    @field_validator("locations", mode="after")
+    @classmethod
+    def _named_locations(cls, value: dict[str, MountedLocation]) -> dict[str, MountedLocation]:
+        for name in value:
+            if not LOCATION_NAME.fullmatch(name):
+                raise ValueError(
+                    f"{name!r} cannot name a location; use up to 64 letters, digits, dots, dashes and underscores,"
+                    " starting with a letter or a digit"
+                )
+        return value
 
     @model_validator(mode="after")
     def _default_environment(self) -> Configuration:
@@ -215,6 +265,12 @@ class Configuration(Section):
         return {
             name: Shape(cores=shape.cores, gpus=shape.gpus, memory_gb=shape.memory_gb)
             for name, shape in self.shapes.items()
+        }
+
+    def mounts(self) -> dict[str, Mount]:
+        """The locations, as the service is told."""
+        return {
+            name: Mount(readers=location.readers, writers=location.writers) for name, location in self.locations.items()
         }
 
     def shapes_by_size(self) -> list[str]:

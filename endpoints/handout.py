@@ -26,6 +26,7 @@ from endpoints.journal import JournalEntries, read_journal
 from endpoints.ledger import Held, Ledger
 from endpoints.output_file import find, tail
 from endpoints.output_tail import TAIL_BYTES
+from endpoints.outputs import Outputs
 from endpoints.outstanding import Outstanding, OutstandingChunks
 from endpoints.processes import NONCE_VARIABLE, RUNNER_VARIABLE
 from endpoints.reporter import Reporter
@@ -61,6 +62,7 @@ class Handout:
         waiting: what of it waits for this engine's workers.
         run_times: measured here.
         reporter: takes outcomes.
+        outputs: stores what tasks have written.
         room: called when a worker may have become free.
     """
 
@@ -76,6 +78,7 @@ class Handout:
         waiting: Waiting,
         run_times: RunTimes,
         reporter: Reporter,
+        outputs: Outputs,
         room: Callable[[], None],
     ) -> None:
         self._settings = configuration.leasing
@@ -89,7 +92,10 @@ class Handout:
         self._waiting = waiting
         self._run_times = run_times
         self._reporter = reporter
+        self._outputs = outputs
         self._room = room
+        self.storing: set[asyncio.Task[None]] = set()
+        """Attempts that have succeeded and whose files are on their way to the store."""
         self._announcing: set[asyncio.Task[None]] = set()
         self._pause_s = 0.0
         self.outstanding = OutstandingChunks(engine, configuration.leasing.lookahead_s)
@@ -187,6 +193,7 @@ class Handout:
                         payload_file=held.payload_file,
                         values=held.values,
                         value_files=held.value_files,
+                        outputs=held.outputs,
                         timeout_s=held.task.timeout_s,
                     )
                     for held in chunk.tasks
@@ -266,11 +273,16 @@ class Handout:
             result = task.result
             if task.state == "failed" and not result and not task.result_file:
                 result = encode_failure(task.kind or "crash", task.message)
-            batch.add(outcome, result, self._result_file(task.result_file))
+            if task.objects:
+                outcome.objects = list(task.objects)
+            if held.stored and task.state == "succeeded":
+                self._store(held, outcome, result, self._result_file(task.result_file))
+            else:
+                batch.add(outcome, result, self._result_file(task.result_file))
+                self._over(held)
             if task.run_s is not None:
                 seconds, calls = run_s.get(held.task.function_id, (0.0, 0))
                 run_s[held.task.function_id] = (seconds + task.run_s, calls + 1)
-            self._over(held)
         for attempt in held_by_attempt:
             batch.add(Outcome(attempt=attempt, state="released", message="The worker did not say what became of it."))
         for function_id, (seconds, calls) in run_s.items():
@@ -285,6 +297,30 @@ class Handout:
         else:
             self._environments.worked(environment)
             self._pause_s = 0.0
+
+    def _store(self, held: Held, outcome: Outcome, result: bytes, file: str) -> None:
+        """A task that has written files counts as succeeded when they are stored."""
+        storing = asyncio.ensure_future(self._store_and_report(held, outcome, result, file))
+        self.storing.add(storing)
+        storing.add_done_callback(self.storing.discard)
+
+    async def _store_and_report(self, held: Held, outcome: Outcome, result: bytes, file: str) -> None:
+        try:
+            await self._outputs.store(held)
+        except (RequestRefused, OSError) as error:
+            outcome.state, outcome.kind, outcome.objects = "failed", "serialization", []
+            outcome.message = f"What the function wrote could not be stored: {error}"
+            result, file = encode_failure("serialization", outcome.message), ""
+        batch = Batch(owner_id=held.task.owner_id)
+        batch.add(outcome, result, file)
+        self._over(held)
+        self._reporter.add(batch)
+        self._room()
+
+    def stop_storing(self) -> None:
+        """Store no more; what was not is lost, and may be run again."""
+        for storing in self.storing:
+            storing.cancel()
 
     def _result_file(self, name: str) -> str:
         """A worker's word for a file, held to the directory where results go."""

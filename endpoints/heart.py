@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from endpoints.block_book import BlockEnds
+from endpoints.cache import Cache
 from endpoints.demand import KnownDemand
 from endpoints.environments import Environments
 from endpoints.lane import Lane
@@ -41,6 +42,7 @@ class Heart:
         heartbeat_s: the rhythm the service expects.
         workers_changed: called with the number of workers when it changes.
         archive: hands over the output that people want to see.
+        cache: what it comes to hold and drops is told with whatever heartbeat comes next; it is no reason for one.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Heart:
         heartbeat_s: float,
         workers_changed: Callable[[int], None],
         archive: OutputArchive,
+        cache: Cache,
     ) -> None:
         self._service = service
         self._lanes = lanes
@@ -68,6 +71,7 @@ class Heart:
         self._heartbeat_s = heartbeat_s
         self._workers_changed = workers_changed
         self._archive = archive
+        self._cache = cache
         self._news = asyncio.Event()
         self._stirred = {lane.shape: asyncio.Event() for lane in lanes}
         self._started: dict[str, float] = {}
@@ -119,6 +123,7 @@ class Heart:
         environments = self._environments.told()
         if environments == self._environments_told:
             environments = {}
+        cached, uncached = self._cache.news()
         return Heartbeat(
             lease_number=self._leaser.number,
             held=self._ledger.keys(),
@@ -131,10 +136,12 @@ class Heart:
             blocks=self._ends.blocks
             + [msgspec.structs.replace(block) for lane in self._lanes for block in lane.engine.blocks()],
             problem=self._problem(),
+            cached=cached,
+            uncached=uncached,
             ports=[port for lane in self._lanes for port in lane.engine.ports],
             known_demand=self._demand.tasks,
             # News is told without waiting for the answer to it; the next beat waits.
-            wait_s=0.0 if started or environments else self._heartbeat_s,
+            wait_s=0.0 if started or environments or cached or uncached else self._heartbeat_s,
         )
 
     def _problem(self) -> str:
@@ -148,6 +155,7 @@ class Heart:
         ended = {block.block_id for block in beat.blocks if block.ended_at is not None}
         self._spending.told(answer.spent, beat.blocks)
         self._ends.told(ended)
+        self._cache.told(beat.cached, beat.uncached)
         for lane in self._lanes:
             self._spending.forgotten(lane.engine.forget(ended))
         self._demand.told(answer.demand)

@@ -10,10 +10,13 @@ from collections.abc import Callable
 from endpoints.configuration import Configuration
 from endpoints.environments import Environments
 from endpoints.functions import CodeRefused, FunctionCodes
+from endpoints.inputs import Inputs
 from endpoints.ledger import Held, Ledger
+from endpoints.locations import NotHere
+from endpoints.outputs import Outputs
 from endpoints.policy import refusal
 from endpoints.values import Values
-from faas.errors import NotAuthenticated, PermissionDenied, RequestRefused
+from faas.errors import ChecksumMismatch, NotAuthenticated, PermissionDenied, RequestRefused
 from faas.models import FailureKind, Grant, LeasedTask, Location
 
 logger = logging.getLogger(__name__)
@@ -29,6 +32,8 @@ class Intake:
         ledger: holds the attempts, with the queues.
         codes: function code.
         values: arguments and dependencies.
+        inputs: objects and files.
+        outputs: files to be written.
         failed: called for an attempt that cannot run, with kind and message.
         released: called for an attempt better run elsewhere or later, with the reason.
         troubled: called when tasks had to be released because something is wrong here.
@@ -43,6 +48,8 @@ class Intake:
         ledger: Ledger,
         codes: FunctionCodes,
         values: Values,
+        inputs: Inputs,
+        outputs: Outputs,
         *,
         failed: Callable[[Held, FailureKind, str], None],
         released: Callable[[Held, str], None],
@@ -55,6 +62,8 @@ class Intake:
         self._ledger = ledger
         self._codes = codes
         self._values = values
+        self._inputs = inputs
+        self._outputs = outputs
         self._failed = failed
         self._released = released
         self._troubled = troubled
@@ -71,6 +80,8 @@ class Intake:
                 continue
             held = Held(task)
             self._ledger.add(held)
+            if task.values:
+                held.values.update(task.values)
             if task.owner_id != self._owner_id and (reason := refusal(self._configuration, self._owner_id, task)):
                 self._failed(held, "refused", reason)
             elif task.environment and task.environment not in self._environments:
@@ -78,7 +89,7 @@ class Intake:
             elif problem := self._environments.problem(held.environment):
                 self._released(held, problem)
                 self._troubled(RuntimeError(problem))  # the service was told; it must not go on like this
-            elif task.argument_object is not None or task.inputs or task.dependencies:
+            elif _refers(task):
                 self._spawn([held])
             elif (modules := self._codes.modules(task.function_id)) is not None:
                 self._ledger.enqueue(held, (task.owner_id, held.environment, modules))
@@ -97,9 +108,16 @@ class Intake:
         try:
             modules = await self._codes.fetch(waiting[0].task.function_id)
             for held in waiting:
-                await self._fetch_values(held)
+                if _refers(held.task):
+                    await self._fetch_values(held)
         except RequestRefused as error:
             self._not_here(waiting, error)
+        except NotHere as error:
+            kind, reason = error.kind, str(error)
+            self._each(waiting, lambda held: self._failed(held, kind, reason))
+        except ChecksumMismatch as error:
+            reason = str(error)
+            self._each(waiting, lambda held: self._failed(held, "serialization", reason))
         except (CodeRefused, ValueError) as error:
             logger.error("refused: %s", error)
             reason = str(error)
@@ -138,15 +156,20 @@ class Intake:
         wanted: list[tuple[str, Grant, Location | None]] = []
         if task.argument_object is not None:
             wanted.append(("", task.argument_object, None))
-        wanted += [(name, wanted_input.grant, None) for name, wanted_input in task.inputs.items()]
         grants = {grant.object_id: grant for grant in task.dependency_grants}
         for task_id, location in task.dependencies.items():
+            if task_id in task.values:
+                continue
             grant = grants.get(location.object_id)
             if grant is None:
                 raise ValueError(f"The lease has no grant for the result of task {task_id}.")
             wanted.append((task_id, grant, location))
         if wanted:
             await asyncio.gather(*(self._fetch_value(held, *each) for each in wanted))
+        if task.inputs or task.files:
+            await self._inputs.bring(held)
+        if task.outputs:
+            await self._outputs.prepare(held)
 
     async def _fetch_value(self, held: Held, name: str, grant: Grant, location: Location | None) -> None:
         key, value = await self._values.borrow(grant, location)
@@ -163,3 +186,10 @@ class Intake:
         """Fetch no more."""
         for task in self._fetching:
             task.cancel()
+
+
+def _refers(task: LeasedTask) -> bool:
+    """Whether something that did not come with the task must be at hand before it can run."""
+    return bool(
+        task.inputs or task.files or task.outputs or task.argument_object or len(task.dependencies) > len(task.values)
+    )

@@ -20,10 +20,12 @@ class Held:
         "chunk_id",
         "key",
         "let_go",
+        "outputs",
         "payload",
         "payload_file",
         "recalled",
         "started_at",
+        "stored",
         "task",
         "value_files",
         "values",
@@ -36,6 +38,10 @@ class Held:
         self.payload_file = ""
         self.values: dict[str, bytes] = {}
         self.value_files: dict[str, str] = {}
+        self.outputs: dict[str, str] = {}
+        """Files it writes, by their names: where they are to be in the end."""
+        self.stored: list[str] = []
+        """Those of them that go to the store once they are written."""
         self.let_go: list[Callable[[], None]] = []
         """Called when the attempt is over: shared values may go."""
         self.chunk_id = ""

@@ -121,7 +121,7 @@ class Places:
         self.spool.mkdir(exist_ok=True, mode=0o700)
         self.run.mkdir(exist_ok=True, mode=0o700)
         self.output.mkdir(exist_ok=True, mode=0o700)
-        for part in ("code", "journal", "recalled", "results", "values"):
+        for part in ("cache", "code", "journal", "outputs", "recalled", "results", "values"):
             (self.run / part).mkdir(exist_ok=True)
 
     @contextmanager

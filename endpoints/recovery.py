@@ -13,6 +13,7 @@ from endpoints.job_queue import cancel_all
 from endpoints.journal import read_journal
 from endpoints.output_file import find_unnamed, tail
 from endpoints.output_tail import TAIL_BYTES
+from endpoints.outputs import clear_outputs
 from endpoints.places import Places
 from endpoints.processes import stop_processes
 from endpoints.profiles import find_profile
@@ -100,7 +101,8 @@ def spool_lost(places: Places, spool: Spool) -> int:
 
 
 def clear_run_directory(places: Places, spool: Spool) -> None:
-    """Remove what no live attempt needs; results that wait in the spool stay."""
+    """Remove what no live attempt needs, unfinished output files among it; results that wait in the spool stay."""
+    clear_outputs(places.run / "outputs")
     batches = (spool.load(path) for path in spool.paths())
     needed = {Path(file).name for batch in batches if batch is not None for file in batch.files if file}
     for result in (places.run / "results").iterdir():

@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from endpoints.configuration import Retry
-from faas.errors import ServiceUnavailable
+from faas.errors import RequestRefused, ServiceUnavailable
 from faas.link import AsyncLink
 from faas.models import (
+    AttemptKey,
     FunctionCode,
     Grant,
+    GrantsGiven,
+    GrantsWanted,
     Heartbeat,
     HeartbeatResponse,
     LeaseRequest,
@@ -85,6 +88,16 @@ class Service:
     async def function_code(self, function_id: str) -> FunctionCode:
         """Fetch the code of a function one of whose tasks is held."""
         return await self._call("GET", f"/v1/functions/{function_id}/code", None, FunctionCode)
+
+    async def renew_grant(self, attempt: AttemptKey, name: str) -> Grant | None:
+        """A fresh grant for something that a leased task reads or writes; None if there is none to be had."""
+        path = f"/v1/sessions/{self.session_id}/grants"
+        try:
+            given = await self._call("POST", path, GrantsWanted(attempt=attempt, names=[name]), GrantsGiven)
+        except RequestRefused as error:
+            logger.debug("no new grant for %s: %s", name, error)
+            return None
+        return given.grants.get(name)
 
     async def get_object(self, grant: Grant, location: Location | None = None) -> bytes:
         """Fetch an object or a range of it."""

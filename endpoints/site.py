@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 from endpoints.block_book import BlockBook, BlockEnds
+from endpoints.cache import Cache
 from endpoints.chunking import RunTimes
 from endpoints.configuration import Configuration
 from endpoints.demand import KnownDemand
@@ -16,11 +17,14 @@ from endpoints.environments import Environments
 from endpoints.functions import FunctionCodes
 from endpoints.handout import Handout
 from endpoints.heart import Heart
+from endpoints.inputs import Inputs
 from endpoints.intake import Intake
 from endpoints.lane import Lane
 from endpoints.leasing import Leaser
 from endpoints.ledger import Ledger
+from endpoints.locations import Locations
 from endpoints.output_archive import OutputArchive
+from endpoints.outputs import Outputs
 from endpoints.places import Places
 from endpoints.reporter import Reporter
 from endpoints.segments import GrantStock
@@ -53,6 +57,7 @@ class Site:
         nonce: the session's.
         engine_of: from what engines share and a shape, an engine that is not started yet.
         run_times: kept from session to session.
+        cache: likewise.
         workers_changed: called with the number of workers when it changes.
     """
 
@@ -65,9 +70,12 @@ class Site:
         nonce: str,
         engine_of: EngineFactory,
         run_times: RunTimes,
+        cache: Cache,
         workers_changed: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._configuration = configuration
+        locations = Locations(configuration.locations, opened.owner_id)
+        outputs = Outputs(places.run / "outputs", locations, service)
         shapes = configuration.shapes_by_size()
         self._spending = Spending(configuration.blocks.max_node_hours)
         premises = Premises(
@@ -92,7 +100,7 @@ class Site:
             recalled=lambda attempts: self.handout.recall(attempts),
         )
         self._lanes = [
-            self._lane(configuration, places, nonce, shape, engine, run_times)
+            self._lane(configuration, places, nonce, shape, engine, run_times, outputs)
             for shape, engine in zip(shapes, self._engines, strict=True)
         ]
         self._intake = Intake(
@@ -102,6 +110,8 @@ class Site:
             self.ledger,
             FunctionCodes(places.run / "code", service),
             Values(places.run / "values", service),
+            Inputs(service, cache, locations),
+            outputs,
             failed=self.handout.failed,
             released=self.handout.released,
             troubled=self.handout.pause,
@@ -132,6 +142,7 @@ class Site:
             opened.heartbeat_s,
             workers_changed,
             self._archive,
+            cache,
         )
         self._loops: list[asyncio.Task[None]] = []
 
@@ -143,6 +154,7 @@ class Site:
         shape: str,
         engine: ChunkEngine,
         run_times: RunTimes,
+        outputs: Outputs,
     ) -> Lane:
         waiting = self.ledger.waiting[shape]
         handout = Handout(
@@ -156,6 +168,7 @@ class Site:
             waiting,
             run_times,
             self.reporter,
+            outputs,
             room=lambda: self._leaser.room(),
         )
         return Lane(shape, engine, waiting, handout, lambda: self._intake.pending[shape], configuration.leasing)
@@ -240,7 +253,7 @@ class Site:
 
     @property
     def _outstanding(self) -> bool:
-        return any(lane.handout.outstanding for lane in self._lanes)
+        return any(lane.handout.outstanding or lane.handout.storing for lane in self._lanes)
 
     async def stop_engines(self) -> None:
         """Stop the engines; what runs is lost."""
@@ -258,6 +271,8 @@ class Site:
     async def abandon(self) -> None:
         """End every loop; what was not reported stays in the spool."""
         self._archive.stop()
+        for lane in self._lanes:
+            lane.handout.stop_storing()
         for loop in self._loops:
             loop.cancel()
         if self._loops:

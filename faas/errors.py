@@ -14,6 +14,7 @@
     ├── ConfigurationError        a setting, file or command-line value is wrong
     │   ├── AlreadyRunning        an endpoint's agent runs, here or elsewhere
     │   └── SchemaMismatch        a database written by another version
+    ├── ChecksumMismatch          what came is not what was stored, twice
     ├── SerializationFailed       an argument, function or result cannot be packed or unpacked
     ├── TaskPending               a wait ended before the task did
     └── TaskFailed                the task ended without a value; .task_id .remote_traceback
@@ -107,6 +108,10 @@ class AlreadyRunning(ConfigurationError):
 
 class SchemaMismatch(ConfigurationError):
     """The database was written by another version of the service."""
+
+
+class ChecksumMismatch(FaasError):
+    """What was fetched is not what was stored, and neither was it when it was fetched again."""
 
 
 class SerializationFailed(FaasError):

@@ -169,7 +169,8 @@ async def test_arguments_and_dependencies_are_fetched_by_their_grants(
 
     def look(chunk: Chunk, task: ChunkTask) -> TaskReport:
         seen.append(task)
-        assert all(Path(file).read_bytes() == b"L" * 300_000 for file in task.value_files.values())
+        assert Path(task.value_files["large parent"]).read_bytes() == b"L" * 300_000
+        assert Path(task.value_files[small]).read_bytes() == b"..pk\nparent.."
         return echo(chunk, task)
 
     engine.body = look
@@ -178,7 +179,12 @@ async def test_arguments_and_dependencies_are_fetched_by_their_grants(
     arguments = service.put(b"A" * 400_000)
     fields: dict[str, Any] = {
         "argument_object": service.get_grant(arguments),
-        "dependencies": {"parent": Location(small, 2, 9), "large parent": Location(large, 0, 300_000)},
+        "dependencies": {
+            "parent": Location(small, 2, 9),
+            "large parent": Location(large, 0, 300_000),
+            "at hand": Location("not granted", 0, 7),
+        },
+        "values": {"at hand": b"pk\nhint"},
         "dependency_grants": [service.get_grant(small), service.get_grant(large)],
         "inputs": {small: Input(grant=service.get_grant(small))},
     }
@@ -188,7 +194,7 @@ async def test_arguments_and_dependencies_are_fetched_by_their_grants(
         await service.until(lambda: all(map(service.ended, attempts)))
         assert {service.ended(attempt).state for attempt in attempts} == {"succeeded"}  # type: ignore[union-attr]
         assert service.result(attempts[0]) == b"A" * 400_000
-        assert seen[0].values == {"parent": b"pk\nparent", small: b"..pk\nparent.."}
+        assert seen[0].values == {"parent": b"pk\nparent", "at hand": b"pk\nhint"}
         fetched = [path for method, path in service.requests if method == "GET" and "/store/" in path]
         assert fetched.count(f"/v1/store/{large}") == 1
         assert not list((places_in(tmp_path).run / "values").iterdir())
