@@ -18,6 +18,8 @@ from faas.models import (
     Demand,
     FunctionCode,
     Grant,
+    GrantsGiven,
+    GrantsWanted,
     Heartbeat,
     HeartbeatResponse,
     LeasedTask,
@@ -70,6 +72,10 @@ class FakeService:
         self.refuse_outcomes = 0
         self.conflict = ""
         self.refused_puts = 0
+        self.expired: set[str] = set()
+        """Addresses of grants that are not good any more."""
+        self.renewed: list[tuple[AttemptKey, list[str]]] = []
+        self.no_renewal = False
         self.grants_given = 0
         self.inline_grants = False
         self.beats_answered = 0
@@ -193,6 +199,8 @@ class FakeService:
             return _problem(409, str(error))
 
     async def _route(self, method: str, parts: list[str], body: bytes, request: httpx.Request) -> httpx.Response:
+        if request.url.path in self.expired and "renewed" not in request.url.params:
+            return httpx.Response(403, text="Request has expired")
         if parts[1] == "store":
             return self._store(method, parts[2], body, request)
         if parts[1] == "functions":
@@ -214,6 +222,8 @@ class FakeService:
             self.logs_found.append(codec.decode(body, LogFound))
             self.notify()
             return _model({})
+        if parts[3] == "grants":
+            return self._renew(codec.decode(body, GrantsWanted))
         if parts[3] == "lease":
             return _model(await self._lease(parts[2], codec.decode(body, LeaseRequest)))
         return _model(await self._heartbeat(parts[2], codec.decode(body, Heartbeat)))
@@ -231,6 +241,23 @@ class FakeService:
             first, _, last = wanted.removeprefix("bytes=").partition("-")
             return httpx.Response(206, content=data[int(first) : int(last) + 1])
         return httpx.Response(200, content=data)
+
+    def _renew(self, wanted: GrantsWanted) -> httpx.Response:
+        if self.no_renewal:
+            return _problem(404, "There is no such thing.")
+        self.renewed.append((wanted.attempt, wanted.names))
+        leased = {task.attempt: task for answer in self.answers.values() for task in answer.tasks}[wanted.attempt]
+        grants = {
+            name: leased.inputs[name].grant if name in leased.inputs else leased.output_grants[name]
+            for name in wanted.names
+        }
+        return _model(
+            GrantsGiven(
+                grants={
+                    name: msgspec.structs.replace(grant, url=f"{grant.url}?renewed") for name, grant in grants.items()
+                }
+            )
+        )
 
     def _open(self, request: OpenSession) -> SessionOpened:
         self.opened.append(request)

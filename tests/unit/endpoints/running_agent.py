@@ -72,6 +72,7 @@ async def killed(service: FakeService, engine: FakeEngine, run: asyncio.Future[i
         if path.is_file() and path not in files:
             path.unlink()
     for path, content in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     state = files[places.state].decode()
     places.state.write_text(state.replace(f'"pid": {os.getpid()}', '"pid": 4194305'))
