@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from endpoints.check_block import try_block
 from endpoints.check_service import check_proxy, check_service
-from endpoints.check_site import check_disk, check_environments, check_python, check_scheduler
+from endpoints.check_site import check_disk, check_environments, check_locations, check_python, check_scheduler
 from endpoints.configuration import Configuration, load_credentials
 from endpoints.findings import Finding, failed, ok
 from endpoints.places import Places
@@ -42,7 +42,8 @@ def check_endpoint(
         yield failed("credentials", str(error))
     else:
         checks += [lambda: check_proxy(credentials), lambda: check_service(credentials)]
-    checks += [lambda: check_disk(configuration, places), lambda: check_scheduler(configuration, places)]
+    checks += [lambda: check_disk(configuration, places), lambda: check_locations(configuration)]
+    checks.append(lambda: check_scheduler(configuration, places))
     if block:
         checks.append(lambda: try_block(configuration, places, block_wait_s, progress))
     for check in checks:

@@ -86,6 +86,20 @@ def check_environments(configuration: Configuration) -> Iterator[Finding]:
             yield ok(what, f"Python {full}, {join(interpreter.words)}")
 
 
+def check_locations(configuration: Configuration) -> Iterator[Finding]:
+    """The directories that the configuration declares to be locations, as this host has them."""
+    for name, location in sorted(configuration.locations.items()):
+        path = Path(location.path)
+        fix = f"correct locations.{name}, or mount it; tasks that need it fail here"
+        if not path.is_dir():
+            yield doubtful(f"location {name}", f"{path} is no directory", fix)
+        elif not os.access(path, os.R_OK | os.X_OK):
+            yield doubtful(f"location {name}", f"{path} cannot be read", fix)
+        else:
+            only_read = "" if os.access(path, os.W_OK) else ", only to be read"
+            yield ok(f"location {name}", f"{path}{only_read}")
+
+
 def check_disk(configuration: Configuration, places: Places) -> Iterator[Finding]:
     """The endpoint's directory: writable, roomy, and of a kind that compute nodes can see."""
     directory = places.directory

@@ -57,6 +57,15 @@ _TAIL = """
 #   xpcs: {setup: [module load hdf5, source /opt/conda/bin/activate xpcs]}
 #   gpu: {python: apptainer exec --nv /images/gpu.sif python3}
 
+# Locations that this site has on its own file systems, where tasks read and write files as they lie; you may use all of
+# them, others by name.
+# locations:
+#   als-raw: /global/cfs/als
+#   als-proc: {path: /scratch/als, readers: [grace], writers: [grace]}
+
+# Copies of other data that tasks read are kept here, up to so many bytes.
+# cache: {directory: /scratch/faas-cache, max_bytes: 50_000_000_000}
+
 # How much of what a task prints is kept at the site, under output/, and for how many days.
 # output: {task_bytes: 67108864, days: 7}
 

@@ -10,7 +10,14 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from endpoints.check_site import check_disk, check_environments, check_python, check_scheduler, filesystem
+from endpoints.check_site import (
+    check_disk,
+    check_environments,
+    check_locations,
+    check_python,
+    check_scheduler,
+    filesystem,
+)
 from endpoints.configuration import Configuration
 from endpoints.places import Places
 
@@ -45,6 +52,13 @@ def test_environments_that_work_and_that_do_not(tmp_path: Path) -> None:
     assert states == {"default": "ok", "good": "ok", "old": "FAIL", "absent": "warn", "spoilt": "warn"}
     assert "no such module" in found["environment spoilt"].told
     assert all(finding.fix for finding in found.values() if finding.state != "ok")
+
+
+def test_locations_that_are_there_and_that_are_not(tmp_path: Path) -> None:
+    absent, present = check_locations(configured(f"locations: {{raw: {tmp_path}, proc: {tmp_path}/nothing}}"))
+    assert (present.state, present.told) == ("ok", str(tmp_path))
+    assert (absent.state, absent.what) == ("warn", "location proc")
+    assert "locations.proc" in absent.fix
 
 
 def test_a_disk_with_room(tmp_path: Path) -> None:

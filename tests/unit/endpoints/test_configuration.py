@@ -13,7 +13,7 @@ from endpoints.policy import refusal
 from endpoints.profiles import check_profile, find_profile
 from endpoints.profiles.machines import MACHINES
 from faas.errors import AlreadyRunning, ConfigurationError
-from faas.models import AttemptKey, LeasedTask
+from faas.models import AttemptKey, LeasedTask, Mount
 
 
 def parse(text: str) -> Configuration:
@@ -217,3 +217,46 @@ def test_cobalt_without_psij_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "psij", None)
     with pytest.raises(ConfigurationError, match=r"pip install 'faas-federation\[endpoint,cobalt\]'"):
         check_profile(parse("name: lab\nprofile: cobalt"))
+
+
+def test_locations_and_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCRATCH", "/scratch/ada")
+    configuration = parse(
+        "name: lab\n"
+        "locations:\n"
+        "  als-raw: /global/cfs/als/\n"
+        "  als-proc: {path: $SCRATCH/als, readers: [ALS, '*'], writers: [ALS]}\n"
+        "cache: {directory: '${SCRATCH}/cache', max_bytes: 2e9}\n"
+    )
+    assert {name: each.path for name, each in configuration.locations.items()} == {
+        "als-raw": "/global/cfs/als",
+        "als-proc": "/scratch/ada/als",
+    }
+    assert configuration.mounts() == {
+        "als-raw": Mount(),
+        "als-proc": Mount(readers=("ALS", "*"), writers=("ALS",)),
+    }
+    assert (configuration.cache.directory, configuration.cache.max_bytes) == ("/scratch/ada/cache", 2_000_000_000)
+    assert parse("name: lab").cache.max_bytes == 50_000_000_000
+    assert parse("name: lab\nlocations: {home: ~/data}").locations["home"].path == str(Path("~/data").expanduser())
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("locations: {a b: /x}", "'a b' cannot name a location"),
+        ("locations: {als: data/x}", "locations.als.path: Value error, 'data/x' is no absolute path"),
+        ("locations: {als: $NO_SUCH_VARIABLE/x}", "'$NO_SUCH_VARIABLE/x' is no absolute path"),
+        ("locations: {als: ~nobody-here/x}", "is no absolute path"),
+        ("locations: {als: {readers: [a]}}", "locations.als.path: Field required"),
+        ("locations: {als: {path: /x, reader: [a]}}", "unknown key 'locations.als.reader'"),
+        ("locations: [/x]", "locations: "),
+        ("cache: {max_bytes: plenty}", "cache.max_bytes: "),
+        ("cache: {max_bytes: -1}", "cache.max_bytes: "),
+        ("cache: {directory: here}", "cache.directory: Value error, 'here' is no absolute path"),
+    ],
+)
+def test_wrong_locations_and_caches_are_complained_about_by_name(text: str, complaint: str) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        parse(f"name: lab\n{text}")
+    assert complaint in str(raised.value)

@@ -16,6 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from faas.errors import SerializationFailed
+from faas.files import S3, File, OutputFile
+from faas.objects import ObjectRef
 from faas.packing import pack_arguments, pack_value, unpack_value
 from faas.references import TaskReference, collecting, resolve
 from tests.unit.faas.at_a_site import run_at_a_site
@@ -164,6 +166,24 @@ def test_references_are_collected_once_each() -> None:
 
 def test_references_are_collected_with_objects_that_go_by_value() -> None:
     assert pack_arguments((lambda: 1, TaskReference("a")), {}).dependencies == ["a"]
+
+
+def test_what_arguments_refer_to_is_listed_by_kind_and_marked() -> None:
+    one, scan = ObjectRef("object-1", 3), File("raw:/scan.h5")
+    packed = pack_arguments(([one, S3("s3://raw/x")], one, one), {"scan": scan, "out": OutputFile("proc:/y")})
+    assert (packed.objects, packed.files) == (["object-1"], ["s3://raw/x", "raw:/scan.h5"])
+    assert (packed.outputs, packed.dependencies) == (["proc:/y"], [])
+    args, kwargs = unpack_value(packed.payload)
+    assert [value for _, value in args] == [[one, S3("s3://raw/x")], one, one]
+    assert args[1][1] is not args[2][1]  # each is resolved as its own parameter asks
+    assert {name: value for name, (_, value) in kwargs.items()} == {"scan": scan, "out": OutputFile("proc:/y")}
+
+
+def test_arguments_without_references_are_not_marked() -> None:
+    shared = [1, 2]
+    (one, other), kwargs = unpack_value(pack_arguments((shared, shared), {"a": 1}).payload)
+    assert one is other
+    assert kwargs == {"a": 1}
 
 
 def test_collecting_is_of_this_thread_alone() -> None:
