@@ -15,6 +15,7 @@ from faas.models import DEFAULT_ENVIRONMENT, DEFAULT_SHAPE, AttemptKey
 from .database import Transaction
 from .endpoints import Site, in_pool, pool_members, site
 from .identities import list_identities
+from .locations import backed, registered
 from .prepared import Prepared, among, from_json
 from .requirements import requirements_of
 from .schema import QUEUED, attempts, classes, identities, leases, tasks
@@ -41,6 +42,10 @@ class QueuedClass:
     shape: str = DEFAULT_SHAPE
     """The shape of worker that is to run them at this endpoint."""
     environment: str = DEFAULT_ENVIRONMENT
+    local: bool = True
+    """Whether the endpoint has all the locations its tasks need on its own file systems."""
+    bulky: bool = False
+    """Whether its tasks refer to so much data that it matters where a copy is."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,8 @@ class Granted(msgspec.Struct, frozen=True, gc=False):
     payload: bytes
     argument_object: str | None
     objects: list[str]
+    files: list[str]
+    outputs: list[str]
     timeout_s: float | None
     idempotent: bool
     losses: int
@@ -125,7 +132,10 @@ def eligible(transaction: Transaction, here: Site) -> list[QueuedClass]:
     if not waiting:
         return []
     pools = pool_members(transaction) if any(row.target_kind == "pool" for row in waiting) else {}
-    names = list_identities(transaction) if any(row.owner_id != here.owner_id for row in waiting) else {}
+    needs = {row.class_id: requirements_of(row.requirements) for row in waiting}
+    located = any(each.reads or each.writes for each in needs.values())
+    names = list_identities(transaction) if located or any(row.owner_id != here.owner_id for row in waiting) else {}
+    known = registered(transaction) if located else {}
     found = []
     for row in waiting:
         if row.target_kind == "endpoint" and row.target != here.endpoint_id:
@@ -134,11 +144,17 @@ def eligible(transaction: Transaction, here: Site) -> list[QueuedClass]:
             pool = pools.get((row.owner_id, row.target))
             if pool is None or not in_pool(here, pool):
                 continue
-        needed = requirements_of(row.requirements)
+        needed = needs[row.class_id]
         shape = here.shape_for(needed)
         if shape is None or not here.works(needed.environment):
             continue
-        if here.allows(row.owner_id, names.get(row.owner_id, ""), row.function_id):
+        owner = names.get(row.owner_id, "")
+        local = True
+        if needed.reads or needed.writes:
+            if here.lacks_locations(needed, row.owner_id, owner, backed(needed, known, owner)) is not None:
+                continue
+            local = here.lacks_locations(needed, row.owner_id, owner) is None
+        if here.allows(row.owner_id, owner, row.function_id):
             found.append(
                 QueuedClass(
                     row.class_id,
@@ -149,6 +165,8 @@ def eligible(transaction: Transaction, here: Site) -> list[QueuedClass]:
                     row.queued,
                     shape,
                     needed.environment or DEFAULT_ENVIRONMENT,
+                    local,
+                    needed.bulky,
                 )
             )
     return found
@@ -191,6 +209,8 @@ _ENVELOPE = sa.select(
     tasks.c.payload,
     tasks.c.argument_object,
     tasks.c.objects,
+    tasks.c.files,
+    tasks.c.outputs,
     tasks.c.timeout_s,
     tasks.c.idempotent,
     tasks.c.losses,
@@ -279,6 +299,8 @@ def _granted(keys: list[AttemptKey], rows: list[Any], places: dict[int, tuple[st
             payload=row.payload,
             argument_object=row.argument_object,
             objects=from_json(row.objects) or [],
+            files=from_json(row.files) or [],
+            outputs=from_json(row.outputs) or [],
             timeout_s=row.timeout_s,
             idempotent=bool(row.idempotent),
             losses=row.losses,

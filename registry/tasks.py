@@ -18,9 +18,10 @@ from .endings import End, finish
 from .identities import Principal
 from .prepared import Prepared, Row, among
 from .resolving import Resolver
-from .schema import dependencies, groups, objects, task_tags, tasks
+from .schema import dependencies, groups, object_uses, objects, task_tags, tasks
 
 _MAX_TAGS = 32
+_MAX_REFERENCES = 10_000
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 _INSERT = Prepared(
@@ -36,6 +37,9 @@ _INSERT = Prepared(
         "payload",
         "argument_object",
         "objects",
+        "files",
+        "outputs",
+        "input_bytes",
         "timeout_s",
         "max_attempts",
         "max_losses",
@@ -54,6 +58,8 @@ _INSERT = Prepared(
 )
 _TAG = Prepared(sa.insert(task_tags), ["key", "value", "sequence"])
 _LINK = Prepared(sa.insert(dependencies), ["parent", "child"])
+_USE = Prepared(sa.insert(object_uses), ["object_id", "sequence"])
+_HOLD = Prepared(sa.update(objects).where(among(objects.c.object_id, "ids")).values(expires_at=sa.null()))
 _DIGESTS = Prepared(sa.select(tasks.c.task_id, tasks.c.owner_id, tasks.c.digest).where(among(tasks.c.task_id, "ids")))
 _GROUP_OWNER = Prepared(sa.select(groups.c.owner_id).where(groups.c.group_id == sa.bindparam("of_group")))
 _WAIT = Prepared(
@@ -125,7 +131,7 @@ def submit(
     if new:
         _INSERT.run(transaction, new)
         _add_tags(transaction, new)
-        _keep_argument_objects(transaction, new)
+        _keep_objects(transaction, new)
         _add_dependencies(transaction, group_id, parents)
         transaction.changes.work = True
     return SubmitResponse(
@@ -144,8 +150,10 @@ def _row(
     digest: bytes,
     resolver: Resolver,
 ) -> Row:
-    common = resolver.common(submission)
-    _check_references(transaction, principal, submission)
+    input_bytes = None
+    if submission.objects or submission.argument_object:
+        input_bytes = _referred_bytes(transaction, principal, submission)
+    common = resolver.common(submission, input_bytes or 0)
     return {
         **common,
         "task_id": submission.task_id,
@@ -155,6 +163,9 @@ def _row(
         "payload": submission.payload,
         "argument_object": submission.argument_object or None,
         "objects": submission.objects or None,
+        "files": submission.files or None,
+        "outputs": submission.outputs or None,
+        "input_bytes": input_bytes,
         "tags": submission.tags or None,
         "retry_of": submission.retry_of or None,
         "parents": len(submission.dependencies),
@@ -183,8 +194,16 @@ def _check(submission: Submission) -> None:
         _check_uuid(parent, "dependencies")
     if "\x00" in submission.argument_object:
         raise InvalidRequest("argument_object cannot hold a NUL character.", field="argument_object")
-    if any("\x00" in object_id for object_id in submission.objects):
-        raise InvalidRequest("objects cannot hold a NUL character.", field="objects")
+    for field in ("objects", "files", "outputs"):
+        named: list[str] = getattr(submission, field)
+        if len(named) > _MAX_REFERENCES:
+            raise InvalidRequest(
+                f"A task refers to at most {_MAX_REFERENCES:,} {field}.",
+                fix="Put what belongs together into one, or split the task.",
+                field=field,
+            )
+        if any("\x00" in name for name in named):
+            raise InvalidRequest(f"{field} cannot hold a NUL character.", field=field)
     if submission.tags:
         if len(submission.tags) > _MAX_TAGS or any(len(k) + len(v) > 500 for k, v in submission.tags.items()):
             raise InvalidRequest(f"A task has at most {_MAX_TAGS} tags of 500 characters.", field="tags")
@@ -194,10 +213,10 @@ def _check(submission: Submission) -> None:
         raise InvalidRequest("Give payload or argument_object, not both.", field="argument_object")
 
 
-def _check_references(transaction: Transaction, principal: Principal, submission: Submission) -> None:
+def _referred_bytes(transaction: Transaction, principal: Principal, submission: Submission) -> int:
+    """Check that the objects a task refers to may be referred to; returns their size."""
     wanted = [*submission.objects, *([submission.argument_object] if submission.argument_object else [])]
-    for object_id in wanted:
-        object_registry.own(transaction, principal, object_id)
+    return sum(object_registry.own(transaction, principal, object_id).size_bytes or 0 for object_id in wanted)
 
 
 def _check_parents(principal: Principal, submission: Submission, *known: dict[str, tuple[str, bytes]]) -> None:
@@ -255,12 +274,23 @@ def _add_tags(transaction: Transaction, new: list[Row]) -> None:
     )
 
 
-def _keep_argument_objects(transaction: Transaction, new: list[Row]) -> None:
-    named = {str(row["argument_object"]) for row in new if row["argument_object"]}
-    for row in new:
-        named.update(row["objects"] or ())
-    if named:
-        transaction.execute(sa.update(objects).where(objects.c.object_id.in_(named)).values(expires_at=None))
+def _keep_objects(transaction: Transaction, new: list[Row]) -> None:
+    """Objects stay for as long as tasks refer to them."""
+    named = {
+        str(row["task_id"]): {*(row["objects"] or ()), *([row["argument_object"]] if row["argument_object"] else ())}
+        for row in new
+        if row["objects"] or row["argument_object"]
+    }
+    if not named:
+        return
+    numbers = sequences(transaction, list(named))
+    uses = [
+        {"object_id": object_id, "sequence": numbers[task_id]}
+        for task_id, object_ids in named.items()
+        for object_id in sorted(object_ids)
+    ]
+    _USE.run(transaction, uses)
+    _HOLD.change(transaction, ids=sorted({str(use["object_id"]) for use in uses}))
 
 
 def _add_dependencies(transaction: Transaction, group_id: str, parents: dict[str, list[str]]) -> None:

@@ -47,6 +47,7 @@ from .endpoints import (
 )
 from .functions import Function, FunctionCode, RegisterFunction
 from .identities import CreateIdentity, CreateToken, Identity, Token, WhoAmI
+from .locations import LocationInfo, SaveLocation
 from .results import (
     CompleteUpload,
     ContentKind,
@@ -145,6 +146,7 @@ __all__ = [
     "LeaseResponse",
     "LeasedTask",
     "Location",
+    "LocationInfo",
     "LogFound",
     "LogQuery",
     "LogRequest",
@@ -163,6 +165,7 @@ __all__ = [
     "ReportRequest",
     "ReportResponse",
     "RunPolicy",
+    "SaveLocation",
     "Scope",
     "SessionOpened",
     "Shape",
