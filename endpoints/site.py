@@ -68,6 +68,7 @@ class Site:
         workers_changed: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._configuration = configuration
+        self._service = service
         shapes = configuration.shapes_by_size()
         self._spending = Spending(configuration.blocks.max_node_hours)
         premises = Premises(
@@ -157,6 +158,8 @@ class Site:
             run_times,
             self.reporter,
             room=lambda: self._leaser.room(),
+            service_url=self._service.url,
+            ticket=self._service.ticket,
         )
         return Lane(shape, engine, waiting, handout, lambda: self._intake.pending[shape], configuration.leasing)
 
