@@ -901,6 +901,7 @@ class Runner:
         self._channel = channel
         self._functions: Dict[str, LoadedFunction] = {}
         self._results = ""
+        self._large_bytes = LARGE_RESULT_BYTES
         self._memory = PeakMemory()
 
     def serve(self) -> None:
@@ -919,6 +920,7 @@ class Runner:
                 self._functions[header["id"]] = LoadedFunction(header, body)
             elif kind == "results":
                 self._results = header["directory"]
+                self._large_bytes = header["over_bytes"]
 
     def _attend(self, header: Dict[str, Any], body: bytes, surroundings: Surroundings) -> str:
         number = header["task"]
@@ -1016,7 +1018,7 @@ class Runner:
         fields = {"run_ns": time.perf_counter_ns() - begin}
         if borrowed_name.referred:
             fields["objects"] = borrowed_name.give_back()
-        if len(result) > LARGE_RESULT_BYTES:
+        if len(result) > self._large_bytes:
             path = os.path.join(self._results, header["name"])
             try:
                 with open(path + ".partial", "wb") as file:

@@ -16,6 +16,7 @@
     │   └── SchemaMismatch        a database written by another version
     ├── ChecksumMismatch          what came is not what was stored, twice
     ├── SerializationFailed       an argument, function or result cannot be packed or unpacked
+    ├── ChecksumMismatch          an object came with other bytes than were stored, twice
     ├── TaskPending               a wait ended before the task did
     └── TaskFailed                the task ended without a value; .task_id .remote_traceback
         ├── TaskCancelled         cancelled by a person
@@ -116,6 +117,10 @@ class ChecksumMismatch(FaasError):
 
 class SerializationFailed(FaasError):
     """An argument, a function or a result cannot be packed or unpacked."""
+
+
+class ChecksumMismatch(FaasError):
+    """An object came with other bytes than were stored, and did so again when it was fetched once more."""
 
 
 class TaskPending(FaasError):
