@@ -65,6 +65,10 @@ if TYPE_CHECKING:
         TooLarge as TooLarge,
     )
     from faas.executor import Executor as Executor
+    from faas.functions import RemoteFunction as RemoteFunction
+    from faas.functions import as_completed as as_completed
+    from faas.functions import function as function
+    from faas.functions import gather as gather
     from faas.futures import TaskFuture as TaskFuture
     from faas.options import TaskOptions as TaskOptions
     from faas.packing import UnshippedModuleWarning as UnshippedModuleWarning
@@ -76,10 +80,14 @@ _HOMES = {
     "Batch": "batch",
     "Client": "client",
     "Executor": "executor",
+    "RemoteFunction": "functions",
     "TaskFuture": "futures",
     "TaskOptions": "options",
     "TaskReference": "references",
     "UnshippedModuleWarning": "packing",
+    "as_completed": "functions",
+    "function": "functions",
+    "gather": "functions",
     **dict.fromkeys(
         (
             "ConfigurationError",
