@@ -31,6 +31,8 @@ from tests.unit.registry.federation import Agent, Federation, new_id
 
 KEPT_S = 10 * 24 * 3600.0
 _FINAL_ROUNDS = 5
+_OBJECTS = 4
+"""So few that tasks share them."""
 picks = st.integers(0, 10_000)
 
 
@@ -78,6 +80,7 @@ class Retained(RuleBasedStateMachine):
 
     # What people and sites do
 
+    @precondition(lambda self: len(self.bytes) < _OBJECTS)
     @rule(kept=st.booleans())
     def put(self, kept: bool) -> None:
         made = self.federation.write(objects.create, self.ada.identity_id, "object", size_bytes=1)
@@ -111,6 +114,13 @@ class Retained(RuleBasedStateMachine):
         # Only a segment, which nobody may name, or something that goes at this moment may be refused.
         if not answer.refused:
             self.records[submission.task_id] = Record(wanted, parents)
+
+    @rule(count=st.integers(1, 3), named=st.lists(picks, max_size=2))
+    def run(self, count: int, named: list[int]) -> None:
+        """Tasks come to an end at once, as most do."""
+        for granted in self.site.lease(count):
+            self.held.append(granted)
+            self.report(len(self.held) - 1, named, False, False)
 
     @rule(count=st.integers(1, 4))
     def lease(self, count: int) -> None:
@@ -170,6 +180,15 @@ class Retained(RuleBasedStateMachine):
             del self.records[task_id]
             for other in self.records.values():
                 other.parents = [parent for parent in other.parents if parent != task_id]
+
+    @rule()
+    def let_all_go(self) -> None:
+        """What has ended gets old, and the housekeeping comes round twice."""
+        for seconds in (KEPT_S + 1, UNREFERENCED_S + 1):
+            self.federation.clock.advance(seconds)
+            self.walked = retention.Walked(0, over=False)
+            self.let_go(1000)
+            self.delete_objects()
 
     @rule()
     def delete_objects(self) -> None:
