@@ -110,6 +110,10 @@ class SchemaMismatch(ConfigurationError):
     """The database was written by another version of the service."""
 
 
+class SerializationFailed(FaasError):
+    """An argument, a function or a result cannot be packed or unpacked."""
+
+
 class ChecksumMismatch(FaasError):
     """An object came with other bytes than were stored, and did so again when it was fetched once more."""
 

@@ -97,8 +97,9 @@ def lease(
     if before is not None and before.number >= number:
         if before.number > number:
             raise Conflict(f"Lease {number} was answered long ago; the last one is {before.number}.", field="number")
-        keys = msgspec.msgpack.decode(before.attempts, type=list[AttemptKey])
-        return _granted(keys, _rows(transaction, keys), _places(transaction, endpoint_id, keys))
+        known = _rows(transaction, msgspec.msgpack.decode(before.attempts, type=list[AttemptKey]))
+        again = list(known)
+        return _granted(again, list(known.values()), _places(transaction, endpoint_id, again))
     here = site(transaction, endpoint_id)
     waiting = eligible(transaction, here)
     rows: list[Any] = []
@@ -245,10 +246,11 @@ def _take(transaction: Transaction, class_id: int, count: int, room_bytes: int) 
     return taken
 
 
-def _rows(transaction: Transaction, keys: list[AttemptKey]) -> list[Any]:
+def _rows(transaction: Transaction, keys: list[AttemptKey]) -> dict[AttemptKey, Any]:
+    """Tasks granted before; those whose retention time is over by now are left out."""
     query = _ENVELOPE.where(among(tasks.c.sequence, [key.sequence for key in keys]))
     found = {row.sequence: row for row in transaction.execute(query).all()}
-    return [found[key.sequence] for key in keys]
+    return {key: found[key.sequence] for key in keys if key.sequence in found}
 
 
 def _record(transaction: Transaction, endpoint_id: str, session_id: str, number: int, keys: list[AttemptKey]) -> None:

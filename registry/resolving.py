@@ -27,8 +27,16 @@ _PRIORITY_BOUND = 1_000_000
 BULKY_BYTES = 8 * 1024 * 1024
 """Tasks that refer to this much are held, for a moment, for a site that has a copy."""
 _NO_DATA: tuple[tuple[str, ...], tuple[str, ...], bool] = ((), (), False)
+CLASS_TOUCHED_S = 3600.0
+"""A class says when it was used last, but no more often than this: see ``retention.drop_classes``."""
 
-_CLASS = Prepared(sa.select(classes.c.class_id).where(classes.c.digest == sa.bindparam("of_digest")))
+_CLASS = Prepared(sa.select(classes.c.class_id, classes.c.used_at).where(classes.c.digest == sa.bindparam("of_digest")))
+_TOUCH = Prepared(
+    sa.update(classes)
+    .where(classes.c.class_id == sa.bindparam("of_class"))
+    .values(used_at=sa.bindparam("now"))
+    .returning(classes.c.class_id)
+)
 
 
 class Resolver:
@@ -153,7 +161,7 @@ class Resolver:
         if needed.text:
             texts.append(needed.text)
         digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()
-        found = next((row.class_id for row in _CLASS.rows(self._transaction, of_digest=digest)), None)
+        found = self._used(digest)
         # What needs nothing special is looked at when first seen; afterwards it is spared the look at every endpoint.
         if found is None or target.kind == "endpoint" or needed != NO_REQUIREMENTS:
             leave = backed(needed, self.locations, self._principal.identity) if needed.reads or needed.writes else ()
@@ -169,10 +177,19 @@ class Resolver:
                     target=target.reference,
                     priority=priority,
                     requirements=needed.text,
+                    used_at=self._transaction.now,
                 )
                 .returning(classes.c.class_id)
             ).scalar_one()
         return int(found)
+
+    def _used(self, digest: str) -> int | None:
+        """The class, marked as used, so that it is not dropped before its tasks are there."""
+        for row in _CLASS.rows(self._transaction, of_digest=digest):
+            now = self._transaction.now
+            if now - row.used_at < CLASS_TOUCHED_S or _TOUCH.rows(self._transaction, of_class=row.class_id, now=now):
+                return int(row.class_id)
+        return None
 
 
 def _check_common(submission: Submission) -> None:

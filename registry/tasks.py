@@ -16,9 +16,10 @@ from . import objects as object_registry
 from .database import Transaction
 from .endings import End, finish
 from .identities import Principal
+from .object_uses import use
 from .prepared import Prepared, Row, among
 from .resolving import Resolver
-from .schema import dependencies, groups, object_uses, objects, task_tags, tasks
+from .schema import dependencies, groups, task_tags, tasks
 
 _MAX_TAGS = 32
 _MAX_REFERENCES = 10_000
@@ -58,10 +59,13 @@ _INSERT = Prepared(
 )
 _TAG = Prepared(sa.insert(task_tags), ["key", "value", "sequence"])
 _LINK = Prepared(sa.insert(dependencies), ["parent", "child"])
-_USE = Prepared(sa.insert(object_uses), ["object_id", "sequence"])
-_HOLD = Prepared(sa.update(objects).where(among(objects.c.object_id, "ids")).values(expires_at=sa.null()))
 _DIGESTS = Prepared(sa.select(tasks.c.task_id, tasks.c.owner_id, tasks.c.digest).where(among(tasks.c.task_id, "ids")))
-_GROUP_OWNER = Prepared(sa.select(groups.c.owner_id).where(groups.c.group_id == sa.bindparam("of_group")))
+_GROUP_OWNER = Prepared(
+    sa.select(groups.c.owner_id)
+    .where(groups.c.group_id == sa.bindparam("of_group"))
+    # No group is dropped while tasks are being added to it; who counts its ends is not held up.
+    .with_for_update(read=True, key_share=True)
+)
 _WAIT = Prepared(
     sa.update(tasks)
     .where(tasks.c.sequence == sa.bindparam("s"))
@@ -131,7 +135,7 @@ def submit(
     if new:
         _INSERT.run(transaction, new)
         _add_tags(transaction, new)
-        _keep_objects(transaction, new)
+        _keep_argument_objects(transaction, new)
         _add_dependencies(transaction, group_id, parents)
         transaction.changes.work = True
     return SubmitResponse(
@@ -252,11 +256,27 @@ def _ensure_group(transaction: Transaction, principal: Principal, group_id: str)
     if owner is None:
         transaction.execute(
             sa.insert(groups).values(
-                group_id=group_id, owner_id=principal.identity_id, cursor=0, created_at=transaction.now
+                group_id=group_id,
+                owner_id=principal.identity_id,
+                cursor=_last_sequence(transaction),
+                created_at=transaction.now,
             )
         )
     elif owner != principal.identity_id:
         raise Conflict(f"The task group {group_id} is another identity's.", fix="Make a new UUID.", field="group_id")
+
+
+def _last_sequence(transaction: Transaction) -> int:
+    """The last number any task got: where a group begins to count.
+
+    A group that was dropped, empty, and is used again so counts on from above what its readers have seen: it has
+    counted at most as many ends as there were tasks.
+    """
+    if transaction.is_sqlite:
+        query = "SELECT max(seq) FROM sqlite_sequence WHERE name = 'tasks'"
+    else:
+        query = "SELECT pg_sequence_last_value('tasks_sequence_seq'::regclass)"
+    return int(transaction.execute(sa.text(query)).scalar() or 0)
 
 
 def _add_tags(transaction: Transaction, new: list[Row]) -> None:
@@ -274,23 +294,15 @@ def _add_tags(transaction: Transaction, new: list[Row]) -> None:
     )
 
 
-def _keep_objects(transaction: Transaction, new: list[Row]) -> None:
-    """Objects stay for as long as tasks refer to them."""
+def _keep_argument_objects(transaction: Transaction, new: list[Row]) -> None:
     named = {
-        str(row["task_id"]): {*(row["objects"] or ()), *([row["argument_object"]] if row["argument_object"] else ())}
+        str(row["task_id"]): [*(row["objects"] or ()), *([row["argument_object"]] if row["argument_object"] else [])]
         for row in new
         if row["objects"] or row["argument_object"]
     }
-    if not named:
-        return
-    numbers = sequences(transaction, list(named))
-    uses = [
-        {"object_id": object_id, "sequence": numbers[task_id]}
-        for task_id, object_ids in named.items()
-        for object_id in sorted(object_ids)
-    ]
-    _USE.run(transaction, uses)
-    _HOLD.change(transaction, ids=sorted({str(use["object_id"]) for use in uses}))
+    if named:
+        numbers = sequences(transaction, list(named))
+        use(transaction, ((each, numbers[task_id]) for task_id, wanted in named.items() for each in wanted))
 
 
 def _add_dependencies(transaction: Transaction, group_id: str, parents: dict[str, list[str]]) -> None:
@@ -310,7 +322,10 @@ def _add_dependencies(transaction: Transaction, group_id: str, parents: dict[str
         unfinished = 0
         broken = ""
         for parent_id in dict.fromkeys(named):
-            parent = found[parent_id]
+            parent = found.get(parent_id)
+            if parent is None:  # it went just now, with its retention time
+                broken = broken or f"It depends on task {parent_id}, whose result is not kept any longer."
+                continue
             links.append({"parent": parent.sequence, "child": child})
             if parent.state not in TERMINAL_STATES:
                 unfinished += 1
