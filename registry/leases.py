@@ -116,6 +116,28 @@ def lease(
     return _granted(keys, rows, {each.class_id: (each.shape, each.environment) for each in waiting})
 
 
+def held(transaction: Transaction, endpoint_id: str, session_id: str, attempt: AttemptKey) -> Granted:
+    """A task that a session holds, as it was granted.
+
+    Raises:
+        Conflict: it does not hold it (any more).
+    """
+    live = transaction.execute(
+        sa.select(attempts.c.sequence).where(
+            attempts.c.sequence == attempt.sequence,
+            attempts.c.number == attempt.number,
+            attempts.c.endpoint_id == endpoint_id,
+            attempts.c.session_id == session_id,
+            attempts.c.ended_at.is_(None),
+        )
+    ).first()
+    if live is None:
+        raise Conflict(f"The attempt {attempt.sequence}.{attempt.number} is not held by this session.", field="attempt")
+    return _granted(
+        [attempt], list(_rows(transaction, [attempt]).values()), _places(transaction, endpoint_id, [attempt])
+    )[0]
+
+
 def has_work(transaction: Transaction, endpoint_id: str, session_id: str, number: int, wanted: Wanted) -> bool:
     """Whether ``lease`` would find something to say: tasks that may run there, a repeat to answer, or a refusal."""
     before = next(iter(_LAST.rows(transaction, of_session=session_id)), None)

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from registry.database import Database
 from registry.migrate import migrate
 from router.authentication import Authenticator
+from router.buckets import Buckets
 from router.dispatch import Dispatch
 from router.hints import Hints
 from router.janitor import Janitor
 from router.minted import Minted
 from router.policies import POLICIES
+from router.references import Granting
 from router.reports import Reports
 from router.run_times import RunTimes
 from router.settings import DAY_S, ServiceSettings
@@ -34,6 +36,7 @@ class Service:
     dispatch: Dispatch
     reports: Reports
     janitor: Janitor
+    buckets: Buckets
 
     @classmethod
     def assemble(cls, settings: ServiceSettings) -> Service:
@@ -53,6 +56,8 @@ class Service:
         hints = Hints()
         run_times = RunTimes()
         minted = Minted()
+        buckets = Buckets()
+        granting = Granting(store, buckets, hints)
         return cls(
             settings=settings,
             database=database,
@@ -60,7 +65,7 @@ class Service:
             wakeups=wakeups,
             authenticator=Authenticator(database),
             hints=hints,
-            dispatch=Dispatch(database, store, wakeups, run_times, POLICIES["first_free"], minted),
+            dispatch=Dispatch(database, store, wakeups, run_times, POLICIES["first_free"], minted, granting),
             reports=Reports(database, store, hints, run_times, minted),
             janitor=Janitor(
                 database,
@@ -68,6 +73,7 @@ class Service:
                 lease_timeout_s=settings.lease_timeout_s,
                 retention_s=settings.retention_days * DAY_S,
             ),
+            buckets=buckets,
         )
 
     async def run(self) -> None:
@@ -87,3 +93,4 @@ class Service:
         """Let go of the database and the store."""
         await asyncio.to_thread(self.database.close)
         await self.store.close()
+        await self.buckets.close()
