@@ -19,7 +19,7 @@ from .functions import is_uuid
 from .identities import Principal
 from .prepared import Prepared, from_json
 from .requirements import EVERYBODY, UNTOLD, Offering, Requirements, offering_of
-from .schema import attempts, classes, endpoints, identities, leases, pools, sessions, tasks
+from .schema import attempts, classes, endpoints, holdings, identities, leases, pools, sessions, tasks
 from .spending import spent
 
 _SITES = sa.select(
@@ -44,6 +44,8 @@ class Site:
     """None before the first session: nothing is known of its workers."""
     broken: frozenset[str] = frozenset()
     """Environments in which nothing can be run now."""
+    workers: int = 0
+    """As its agent told last."""
 
     def shape_for(self, needed: Requirements) -> str | None:
         """The shape of worker that is to run a task here; None where it cannot run."""
@@ -140,6 +142,7 @@ def delete(transaction: Transaction, principal: Principal, reference: str) -> No
     mine = sa.select(sessions.c.session_id).where(here)
     transaction.execute(sa.delete(leases).where(leases.c.session_id.in_(mine)))
     transaction.execute(sa.delete(sessions).where(here))
+    transaction.execute(sa.delete(holdings).where(holdings.c.endpoint_id == site.endpoint_id))
     transaction.execute(sa.delete(endpoints).where(endpoints.c.endpoint_id == site.endpoint_id))
 
 
@@ -381,6 +384,7 @@ def _site(row: Any) -> Site:
         labels=from_json(row.labels),
         offering=offering_of(row.offering),
         broken=frozenset(from_json(row.broken) or ()),
+        workers=row.workers,
     )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -13,16 +13,19 @@ from faas.errors import Conflict
 from faas.models import DEFAULT_ENVIRONMENT, DEFAULT_SHAPE, AttemptKey
 
 from .database import Transaction
-from .endpoints import Site, in_pool, pool_members, site
+from .endpoints import Site, all_sites, in_pool, pool_members, site
+from .holdings import holders
 from .identities import list_identities
 from .locations import backed, registered
 from .prepared import Prepared, among, from_json
-from .requirements import requirements_of
-from .schema import QUEUED, attempts, classes, identities, leases, tasks
+from .requirements import Requirements, requirements_of
+from .schema import QUEUED, attempts, classes, identities, leases, objects, tasks
 from .sessions import heard, is_active
 
 MAX_LEASE_BYTES = 16 * 1024 * 1024
 """Payload bytes in one answer, roughly; at least one task is always granted."""
+_CANDIDATES = 200
+"""Tasks of a class with much data that are looked at for those whose data is here."""
 COUNTED = 2_000
 """Queued tasks of a class are counted this far: as many as a lease holds."""
 
@@ -44,8 +47,24 @@ class QueuedClass:
     environment: str = DEFAULT_ENVIRONMENT
     local: bool = True
     """Whether the endpoint has all the locations its tasks need on its own file systems."""
+    local_elsewhere: bool = False
+    """Whether it has not, and another endpoint with workers, which may run them, has."""
+    waited_s: float = 0.0
+    """How long its first task has waited, where it has not got them."""
     bulky: bool = False
     """Whether its tasks refer to so much data that it matters where a copy is."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A waiting task of a class that refers to much data."""
+
+    sequence: int
+    waited_s: float
+    here_bytes: int
+    """Of its data, what the asking endpoint's cache holds."""
+    elsewhere_bytes: int
+    """The most that the cache of another endpoint with workers holds, which may run it."""
 
 
 @dataclass(frozen=True)
@@ -80,12 +99,27 @@ class Granted(msgspec.Struct, frozen=True, gc=False):
 
 Choose = Callable[[Site, list[QueuedClass]], list[Share]]
 """Given the endpoint and the classes it may run, what to take, in order."""
+Pick = Callable[[list[Candidate], int], list[int]]
+"""Given tasks that wait, in their order, and how many to take: the sequences of those to take."""
+
+
+def first_come(candidates: list[Candidate], count: int) -> list[int]:
+    """Tasks in their order, wherever their data is."""
+    return [each.sequence for each in candidates[:count]]
+
+
 Wanted = Callable[[QueuedClass], bool]
 """Whether there is a worker for a class."""
 
 
 def lease(
-    transaction: Transaction, endpoint_id: str, session_id: str, number: int, max_tasks: int, choose: Choose
+    transaction: Transaction,
+    endpoint_id: str,
+    session_id: str,
+    number: int,
+    max_tasks: int,
+    choose: Choose,
+    pick: Pick = first_come,
 ) -> list[Granted]:
     """Grant work to a session; the same number again gets the same answer.
 
@@ -104,10 +138,14 @@ def lease(
     waiting = eligible(transaction, here)
     rows: list[Any] = []
     room_bytes = MAX_LEASE_BYTES
+    bulky = {each.class_id: each for each in waiting if each.bulky}
     for share in choose(here, waiting):
         count = min(share.tasks, max_tasks - len(rows))
         if count > 0 and room_bytes > 0:
-            taken = _take(transaction, share.class_id, count, room_bytes)
+            if share.class_id in bulky:
+                taken = _take_near(transaction, here, bulky[share.class_id], count, room_bytes, pick)
+            else:
+                taken = _take(transaction, share.class_id, count, room_bytes)
             rows += taken
             room_bytes -= sum(len(row.payload) for row in taken)
     keys = [AttemptKey(row.sequence, row.attempts + 1) for row in rows]
@@ -189,10 +227,47 @@ def eligible(transaction: Transaction, here: Site) -> list[QueuedClass]:
                     shape,
                     needed.environment or DEFAULT_ENVIRONMENT,
                     local,
-                    needed.bulky,
+                    bulky=needed.bulky,
                 )
             )
-    return found
+    return found if all(each.local for each in found) else _told_of_others(transaction, here, found, needs, names)
+
+
+def _told_of_others(
+    transaction: Transaction,
+    here: Site,
+    found: list[QueuedClass],
+    needs: Mapping[int, Requirements],
+    names: Mapping[str, str],
+) -> list[QueuedClass]:
+    """Classes whose files are not here: whether another endpoint has them, and how long they have waited."""
+    others = [other for other in all_sites(transaction, online=True).values() if other.endpoint_id != here.endpoint_id]
+    heads = [each.head for each in found if not each.local]
+    query = sa.select(tasks.c.sequence, tasks.c.submitted_at).where(among(tasks.c.sequence, heads))
+    since = {row.sequence: row.submitted_at for row in transaction.execute(query)}
+    return [
+        each
+        if each.local
+        else replace(
+            each,
+            local_elsewhere=any(
+                _may_run(other, each, needs[each.class_id], names.get(each.owner_id, "")) for other in others
+            ),
+            waited_s=transaction.now - since.get(each.head, transaction.now),
+        )
+        for each in found
+    ]
+
+
+def _may_run(other: Site, candidate: QueuedClass, needed: Requirements, owner: str) -> bool:
+    """Whether an endpoint has workers, and all the locations that tasks need, and may run them."""
+    return (
+        other.workers > 0
+        and other.shape_for(needed) is not None
+        and other.works(needed.environment)
+        and other.allows(candidate.owner_id, owner, candidate.function_id)
+        and other.lacks_locations(needed, candidate.owner_id, owner) is None
+    )
 
 
 def count_queued(transaction: Transaction) -> dict[int, int]:
@@ -237,6 +312,7 @@ _ENVELOPE = sa.select(
     tasks.c.timeout_s,
     tasks.c.idempotent,
     tasks.c.losses,
+    tasks.c.submitted_at,
     tasks.c.parents,
     identities.c.name.label("owner"),
 ).join(identities, identities.c.identity_id == tasks.c.owner_id)
@@ -259,13 +335,57 @@ _REMEMBER = Prepared(sa.insert(leases), ["session_id", "number", "attempts"])
 
 
 def _take(transaction: Transaction, class_id: int, count: int, room_bytes: int) -> list[Any]:
+    return _fitting(_FIRST.rows(transaction, of_class=class_id, at_most=count), room_bytes)
+
+
+def _fitting(rows: Iterable[Any], room_bytes: int) -> list[Any]:
+    """As many tasks from the front as fit into an answer; one in any case."""
     taken: list[Any] = []
-    for row in _FIRST.rows(transaction, of_class=class_id, at_most=count):
+    for row in rows:
         if taken and len(row.payload) > room_bytes:
             break
         taken.append(row)
         room_bytes -= len(row.payload)
     return taken
+
+
+def _take_near(
+    transaction: Transaction, here: Site, wanted: QueuedClass, count: int, room_bytes: int, pick: Pick
+) -> list[Any]:
+    """Of the first tasks of a class, those that are to run where their data is."""
+    rows = _FIRST.rows(transaction, of_class=wanted.class_id, at_most=max(count, _CANDIDATES))
+    named = {row.sequence: from_json(row.objects) or [] for row in rows}
+    query = sa.select(objects.c.object_id, objects.c.sha256, objects.c.size_bytes).where(
+        among(objects.c.object_id, sorted({object_id for listed in named.values() for object_id in listed})),
+        objects.c.sha256.is_not(None),
+    )
+    known = {row.object_id: (row.sha256, row.size_bytes or 0) for row in transaction.execute(query)}
+    held = holders(transaction, (digest for digest, _ in known.values()))
+    owner = list_identities(transaction).get(wanted.owner_id, "")
+    rivals = {
+        other.endpoint_id
+        for other in (all_sites(transaction, online=True).values() if held else ())
+        if other.endpoint_id != here.endpoint_id
+        and other.workers
+        and other.allows(wanted.owner_id, owner, wanted.function_id)
+    }
+    candidates = []
+    for row in rows:
+        bytes_at: dict[str, int] = {}
+        for object_id in named[row.sequence]:
+            digest, size_bytes = known.get(object_id, ("", 0))
+            for endpoint_id in held.get(digest, ()):
+                bytes_at[endpoint_id] = bytes_at.get(endpoint_id, 0) + size_bytes
+        candidates.append(
+            Candidate(
+                sequence=row.sequence,
+                waited_s=transaction.now - row.submitted_at,
+                here_bytes=bytes_at.get(here.endpoint_id, 0),
+                elsewhere_bytes=max((bytes_at.get(rival, 0) for rival in rivals), default=0),
+            )
+        )
+    by_sequence = {row.sequence: row for row in rows}
+    return _fitting((by_sequence[sequence] for sequence in pick(candidates, count)), room_bytes)
 
 
 def _rows(transaction: Transaction, keys: list[AttemptKey]) -> dict[AttemptKey, Any]:

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from faas.errors import Conflict
 from faas.models import AttemptKey, Heartbeat, OpenSession
 
-from . import blocks
+from . import blocks, holdings
 from .attempts import Settled, attempts_of, plain, settle
 from .database import Transaction
 from .endpoints import Site, site
@@ -115,6 +115,7 @@ def open_session(transaction: Transaction, endpoint_id: str, request: OpenSessio
             ports=None,
         )
     )
+    holdings.replace(transaction, endpoint_id, request.cached)
     return session_id, site(transaction, endpoint_id)
 
 
@@ -160,6 +161,8 @@ def heartbeat(transaction: Transaction, endpoint_id: str, session_id: str, beat:
         )
     )
     blocks.take(transaction, endpoint_id, session_id, beat.blocks)
+    if beat.cached or beat.uncached:
+        holdings.change(transaction, endpoint_id, beat.cached, beat.uncached)
     held = {(key.sequence, key.number) for key in beat.held}
     live = transaction.execute(
         sa.select(attempts.c.sequence, attempts.c.number, attempts.c.lease_number, attempts.c.state)

@@ -14,6 +14,7 @@ from registry.endpoints import Site, all_sites
 from registry.identities import Principal
 from registry.leases import Granted, QueuedClass, Share
 from registry.objects import StoredObject
+from router.affinity import near, pick
 from router.grants import grant_each
 from router.minted import Minted
 from router.policies import Capacity, Policy
@@ -129,9 +130,9 @@ class Dispatch:
         self, transaction: Transaction, endpoint_id: str, session_id: str, request: LeaseRequest, capacity: Capacity
     ) -> _Answer:
         def choose(site: Site, waiting: list[QueuedClass]) -> list[Share]:
-            return self._policy.choose(site, capacity, waiting, self._run_times.seconds)
+            return self._policy.choose(site, capacity, near(waiting), self._run_times.seconds)
 
-        granted = leases.lease(transaction, endpoint_id, session_id, request.number, request.max_tasks, choose)
+        granted = leases.lease(transaction, endpoint_id, session_id, request.number, request.max_tasks, choose, pick)
         segments = [
             objects.create(transaction, owner_id, "segment", endpoint_id=endpoint_id)
             for owner_id in sorted({task.owner_id for task in granted})

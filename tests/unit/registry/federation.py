@@ -19,6 +19,7 @@ from faas.models import (
     GroupResult,
     Heartbeat,
     Location,
+    Mount,
     OpenSession,
     Outcome,
     RegisterEndpoint,
@@ -48,7 +49,7 @@ from registry.changes import Changes
 from registry.database import AnyRow, Database, Transaction
 from registry.endpoints import Site
 from registry.identities import Principal
-from registry.leases import Choose, Granted, QueuedClass, Share
+from registry.leases import Choose, Granted, Pick, QueuedClass, Share
 from registry.objects import StoredObject
 
 P = ParamSpec("P")
@@ -163,6 +164,8 @@ class Federation:
         policy: RunPolicy | None = None,
         shapes: dict[str, Shape] | None = None,
         environments: Sequence[str] = (),
+        locations: dict[str, Mount] | None = None,
+        cached: dict[str, int] | None = None,
         replaces: str = "",
         takeover: bool = False,
         nonce: str = "",
@@ -179,6 +182,8 @@ class Federation:
             policy=policy or RunPolicy(),
             shapes=shapes or {},
             environments=list(environments),
+            locations=locations or {},
+            cached=cached or {},
             replaces=replaces,
             takeover=takeover,
         )
@@ -291,12 +296,19 @@ class Agent:
         owner_id = self.federation.rows(query)[0].owner_id
         return Principal(owner_id, "", "endpoint", "", endpoint_id=self.endpoint_id)
 
-    def lease(self, max_tasks: int = 1000, *, number: int | None = None, choose: Choose = everything) -> list[Granted]:
+    def lease(
+        self,
+        max_tasks: int = 1000,
+        *,
+        number: int | None = None,
+        choose: Choose = everything,
+        pick: Pick = leases.first_come,
+    ) -> list[Granted]:
         """Ask for work with the next number, or with a given one."""
         if number is None:
             self.number += 1
         asked = self.number if number is None else number
-        return self.federation.write(leases.lease, self.endpoint_id, self.session_id, asked, max_tasks, choose)
+        return self.federation.write(leases.lease, self.endpoint_id, self.session_id, asked, max_tasks, choose, pick)
 
     def segment(self, owner_id: str) -> StoredObject:
         """The segment for an owner's results, granted at first use."""

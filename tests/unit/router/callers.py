@@ -33,6 +33,7 @@ from faas.models import (
     LeaseResponse,
     Location,
     Model,
+    Mount,
     Offer,
     OpenSession,
     Outcome,
@@ -146,6 +147,8 @@ class Agent:
         labels: dict[str, str] | None = None,
         shapes: dict[str, Shape] | None = None,
         environments: list[str] | None = None,
+        locations: dict[str, Mount] | None = None,
+        cached: dict[str, int] | None = None,
         nonce: str = "",
         takeover: bool = False,
     ) -> SessionOpened:
@@ -159,6 +162,8 @@ class Agent:
             labels=labels or {},
             shapes=shapes or {},
             environments=environments or [],
+            locations=locations or {},
+            cached=cached or {},
             takeover=takeover,
         )
         opened = await self.caller.ask("POST", "/v1/sessions", request, answer=SessionOpened)
