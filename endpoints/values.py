@@ -79,10 +79,13 @@ class Values:
             if location is not None and location.length_bytes > IN_CHUNK_BYTES:
                 value.path = await self._to_file(grant, location)
                 return
-            data = b"" if location and not location.length_bytes else await self._service.get_object(grant, location)
-            if len(data) > IN_CHUNK_BYTES:
-                value.path = self._directory / f"{next(self._names)}"
-                await asyncio.to_thread(value.path.write_bytes, data)
+            if location is not None:
+                value.data = await self._service.get_object(grant, location) if location.length_bytes else b""
+                return
+            path = self._directory / f"{next(self._names)}"
+            data = await self._service.save_object(grant, path, IN_CHUNK_BYTES)
+            if data is None:
+                value.path = path
             else:
                 value.data = data
 
