@@ -301,9 +301,10 @@ async def test_what_a_session_that_is_over_had_pinned_may_go(
     digest = hashlib.sha256(other).hexdigest()
     async with running(service, engine, tmp_path, "cache: {max_bytes: 600000}\n"):
         engine.open.clear()
-        service.add(CODE, inputs={"o": an_input(service)})
+        for _ in range(6):  # some run, some wait
+            service.add(CODE, inputs={"o": an_input(service)})
         service.notify()
-        await service.until(lambda: engine.chunks)
+        await service.until(lambda: engine.chunks and service.beats and len(service.beats[-1].held) == 6)
         service.gone.add("session-1")
         service.notify()
         await service.until(lambda: len(service.opened) == 2)

@@ -244,6 +244,19 @@ def test_references_in_a_result_are_references_again_and_listed(any_chunk: Chunk
     assert last.objects == ()
 
 
+def test_what_a_function_pickles_itself_is_not_in_its_result(any_chunk: ChunkMaker, store: Store) -> None:
+    text = (
+        "from __future__ import annotations\n"
+        "def f(one: ObjectRef):\n"
+        "    import pickle\n"
+        "    back = pickle.loads(pickle.dumps({'a': one}))['a']\n"
+        "    return back.object_id == one.object_id\n"
+    )
+    add(any_chunk, store, source(any_chunk, text), store.put(b"1", "bytes"))
+    report = any_chunk.run().tasks[0]
+    assert (value(report), report.objects) == (True, ())
+
+
 def test_an_exception_that_holds_a_reference_leaves_nothing_behind(any_chunk: ChunkMaker, store: Store) -> None:
     text = "from __future__ import annotations\ndef f(one: ObjectRef):\n    raise ValueError(one)\n"
     add(any_chunk, store, source(any_chunk, text), store.put(b"1", "bytes"))
