@@ -81,6 +81,7 @@ class Link:
     def _connect(self) -> None:
         self._process = os.getpid()
         self._transports = Transports(lambda proxy: self._transport or blocking(proxy))
+        self._bulk = Transports(lambda proxy: self._transport or _bulk(proxy))
         self._transports.to(httpx.URL(self.url))  # complains of wrong settings now rather than at the first request
 
     def request(
@@ -154,7 +155,7 @@ class Link:
         url = object_url(self.url, grant)
 
         def once() -> str:
-            answer = self._send("PUT", url, content(), self._timeout_s, headers)
+            answer = self._send("PUT", url, content(), self._timeout_s, headers, transports=self._bulk)
             return str(answer.headers.get("ETag", ""))
 
         return self._repeat(once, url, self._timeout_s)
@@ -219,10 +220,11 @@ class Link:
         timeout_s: float,
         headers: dict[str, str],
         params: Parameters | None = None,
+        transports: Transports[httpx.BaseTransport] | None = None,
     ) -> httpx.Response:
         try:
             request = outgoing(method, url, content, timeout_s, headers, params)
-            answer = self._transports.to(request.url).handle_request(request)
+            answer = (transports or self._transports).to(request.url).handle_request(request)
             answer.request = request
             try:
                 answer.read()
@@ -239,7 +241,7 @@ class Link:
         done = 0
         try:
             request = outgoing("GET", url, None, self._timeout_s, headers)
-            answer = self._transports.to(request.url).handle_request(request)
+            answer = self._bulk.to(request.url).handle_request(request)
             answer.request = request
             try:
                 if not answer.is_success:
@@ -272,7 +274,7 @@ class Link:
 
     def close(self) -> None:
         """Close every connection."""
-        for transport in self._transports.made:
+        for transport in self._transports.made + self._bulk.made:
             transport.close()
 
     def __enter__(self) -> Self:
@@ -280,6 +282,12 @@ class Link:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _bulk(proxy: str | None) -> httpx.BaseTransport:
+    from faas.bulk import BulkTransport  # most clients never have anything large
+
+    return BulkTransport(proxy)
 
 
 class AsyncLink:
