@@ -126,7 +126,7 @@ class Agent:
             link = self._link or AsyncLink(
                 self._credentials.url, self._credentials.token, attempts=1, connect=aiohttp_transport
             )
-            service = Service(link, self._configuration.retry)
+            service = Service(link, self._configuration.retry, self._credentials.token)
             try:
                 return await self._run(service)
             finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from faas.models import AttemptKey, FailureKind
+from faas.models import LARGE_RESULT_BYTES, AttemptKey, FailureKind, Location
 
 
 class ChunkTask(msgspec.Struct, omit_defaults=True, kw_only=True):
@@ -22,6 +22,15 @@ class ChunkTask(msgspec.Struct, omit_defaults=True, kw_only=True):
     outputs: dict[str, str] = {}
     """Files to write, by their names: where they are to be in the end."""
     timeout_s: float | None = None
+    ticket: str = ""
+    """Leave to store its result, where that is large and there is a ``store``."""
+
+
+class ResultStore(msgspec.Struct, kw_only=True):
+    """Where a worker asks to store a large result by itself."""
+
+    url: str
+    """The service's."""
 
 
 class Chunk(msgspec.Struct, omit_defaults=True, kw_only=True):
@@ -44,6 +53,10 @@ class Chunk(msgspec.Struct, omit_defaults=True, kw_only=True):
     """Where files with all that tasks print go; empty for nowhere."""
     output_bytes: int = 0
     """The size of one such file, at most."""
+    large_result_bytes: int = LARGE_RESULT_BYTES
+    """Results over this size come as files, or are stored by the worker."""
+    store: ResultStore | None = None
+    """None for results that all go by the agent."""
 
 
 class TaskReport(msgspec.Struct, omit_defaults=True, kw_only=True):
@@ -56,6 +69,8 @@ class TaskReport(msgspec.Struct, omit_defaults=True, kw_only=True):
     """Packed value, or an encoded ``faas.models.Failure``."""
     result_file: str = ""
     """A large result, in ``results/`` of the run directory; ``result`` is then empty."""
+    location: Location | None = None
+    """Where the worker has stored a large result; there is then neither ``result`` nor a file."""
     kind: FailureKind | None = None
     message: str = ""
     started_at: float | None = None

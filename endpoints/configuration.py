@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
@@ -19,7 +19,7 @@ from endpoints.section import Section, Whole, absolute_path
 from faas.credentials import Credentials, read_credentials
 from faas.errors import ConfigurationError
 from faas.files import LOCATION_NAME
-from faas.models import DEFAULT_SHAPE, AllowedFunctions, Mount, RunPolicy, Shape
+from faas.models import DEFAULT_SHAPE, LARGE_RESULT_BYTES, AllowedFunctions, Mount, RunPolicy, Shape
 
 _SHAPE_NAME = re.compile(r"[A-Za-z0-9_]{1,24}")
 
@@ -51,6 +51,15 @@ class Spool(Section):
     """A segment is closed when it has reached this size."""
     batch_outcomes: int = Field(default=2_000, ge=1, le=20_000)
     """Outcomes in one report, at most."""
+
+
+class Results(Section):
+    """How large results get to the store."""
+
+    large_result_bytes: int = Field(default=LARGE_RESULT_BYTES, ge=64 * 1024, le=1024**3)
+    """Results over this size are objects of their own; smaller ones are joined."""
+    by: Literal["auto", "agent"] = "auto"
+    """Who stores them. ``auto``: the worker, or the agent where the worker's node has no way to the store."""
 
 
 class Output(Section):
@@ -138,6 +147,7 @@ class Configuration(Section):
     """How long running tasks may go on after the agent was told to stop."""
     leasing: Leasing = Leasing()
     spool: Spool = Spool()
+    results: Results = Results()
     output: Output = Output()
     cache: CacheSettings = CacheSettings()
     locations: dict[str, MountedLocation] = {}

@@ -52,17 +52,31 @@ async def fetch(service: Service, wanted: Input, path: Path, renew: Renew) -> No
             return
         if again:
             logger.warning("object %s came with a wrong checksum; fetching it again", wanted.grant.object_id)
-    raise ChecksumMismatch(
-        f"Object {wanted.grant.object_id} came with the checksum {came}, twice, and was stored with {wanted.sha256}."
+    raise mismatch(wanted.grant.object_id, came, wanted.sha256)
+
+
+def mismatch(object_id: str, came: str, stored: str) -> ChecksumMismatch:
+    """The error for an object that came twice with another checksum than it was stored with."""
+    return ChecksumMismatch(
+        f"Object {object_id} came with the checksum {came}, twice, and was stored with {stored}."
         " What the store holds is damaged, or changed on its way by a proxy: put the data once more."
     )
+
+
+def checksum_of(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal; read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE_BYTES):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 async def _write(source: _Source, wanted: Input, path: Path) -> str:
     """Fetch all of it; returns its checksum."""
     if wanted.size_bytes < 0:
         await source.save(path)
-        return await asyncio.to_thread(_digest, path)
+        return await asyncio.to_thread(checksum_of, path)
     digest = hashlib.sha256()
     offsets = iter(range(0, wanted.size_bytes, _PIECE_BYTES))
     coming: deque[asyncio.Task[bytes]] = deque()
@@ -87,14 +101,6 @@ async def _write(source: _Source, wanted: Input, path: Path) -> str:
                 each.cancel()
             if coming:
                 await asyncio.wait(coming)
-    return digest.hexdigest()
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(_PIECE_BYTES):
-            digest.update(piece)
     return digest.hexdigest()
 
 

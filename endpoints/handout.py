@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 import psutil
 
-from endpoints.chunk import Chunk, ChunkReport, ChunkTask
+from endpoints.chunk import Chunk, ChunkReport, ChunkTask, ResultStore
 from endpoints.chunking import RunTimes
 from endpoints.configuration import Configuration
 from endpoints.engine import ChunkEngine, EngineFailed, is_loss
@@ -64,6 +64,8 @@ class Handout:
         reporter: takes outcomes.
         outputs: stores what tasks have written.
         room: called when a worker may have become free.
+        service_url: where workers ask to store large results by themselves.
+        ticket: gives a worker leave to do so for one attempt.
     """
 
     def __init__(
@@ -80,6 +82,8 @@ class Handout:
         reporter: Reporter,
         outputs: Outputs,
         room: Callable[[], None],
+        service_url: str,
+        ticket: Callable[[AttemptKey], str],
     ) -> None:
         self._settings = configuration.leasing
         self._output_bytes = configuration.output.task_bytes
@@ -96,6 +100,9 @@ class Handout:
         self._room = room
         self.storing: set[asyncio.Task[None]] = set()
         """Attempts that have succeeded and whose files are on their way to the store."""
+        self._ticket = ticket
+        self._large_result_bytes = configuration.results.large_result_bytes
+        self._store = None if configuration.results.by == "agent" else ResultStore(url=service_url)
         self._announcing: set[asyncio.Task[None]] = set()
         self._pause_s = 0.0
         self.outstanding = OutstandingChunks(engine, configuration.leasing.lookahead_s)
@@ -195,6 +202,7 @@ class Handout:
                         value_files=held.value_files,
                         outputs=held.outputs,
                         timeout_s=held.task.timeout_s,
+                        ticket=self._ticket(held.task.attempt) if self._store is not None else "",
                     )
                     for held in chunk.tasks
                 ],
@@ -205,6 +213,8 @@ class Handout:
                 variables=environment.variables,
                 output_directory=str(self._output_directory) if self._output_bytes else "",
                 output_bytes=self._output_bytes,
+                large_result_bytes=self._large_result_bytes,
+                store=self._store,
             )
         )
         loop = asyncio.get_running_loop()
@@ -256,6 +266,7 @@ class Handout:
                 state=task.state,  # type: ignore[arg-type]
                 kind=task.kind,
                 message=task.message,
+                location=task.location,
                 started_at=task.started_at,
                 ended_at=task.ended_at,
                 run_s=task.run_s,
@@ -276,7 +287,7 @@ class Handout:
             if task.objects:
                 outcome.objects = list(task.objects)
             if held.stored and task.state == "succeeded":
-                self._store(held, outcome, result, self._result_file(task.result_file))
+                self._store_outputs(held, outcome, result, self._result_file(task.result_file))
             else:
                 batch.add(outcome, result, self._result_file(task.result_file))
                 self._over(held)
@@ -298,7 +309,7 @@ class Handout:
             self._environments.worked(environment)
             self._pause_s = 0.0
 
-    def _store(self, held: Held, outcome: Outcome, result: bytes, file: str) -> None:
+    def _store_outputs(self, held: Held, outcome: Outcome, result: bytes, file: str) -> None:
         """A task that has written files counts as succeeded when they are stored."""
         storing = asyncio.ensure_future(self._store_and_report(held, outcome, result, file))
         self.storing.add(storing)
@@ -308,7 +319,7 @@ class Handout:
         try:
             await self._outputs.store(held)
         except (RequestRefused, OSError) as error:
-            outcome.state, outcome.kind, outcome.objects = "failed", "serialization", []
+            outcome.state, outcome.kind, outcome.objects, outcome.location = "failed", "serialization", [], None
             outcome.message = f"What the function wrote could not be stored: {error}"
             result, file = encode_failure("serialization", outcome.message), ""
         batch = Batch(owner_id=held.task.owner_id)

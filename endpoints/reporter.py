@@ -12,8 +12,17 @@ from endpoints.configuration import Spool as SpoolSettings
 from endpoints.segments import GrantStock, Upload, uploads
 from endpoints.service import Service
 from endpoints.spool import Batch, Spool
-from faas.errors import NotAuthenticated, PermissionDenied, RequestRefused
-from faas.models import HINT_BYTES, INLINE_SEGMENT_BYTES, AttemptKey, Grant, Outcome, ReportRequest, ReportResponse
+from faas.errors import Conflict, NotAuthenticated, NotFound, PermissionDenied, RequestRefused
+from faas.models import (
+    HINT_BYTES,
+    INLINE_SEGMENT_BYTES,
+    PART_BYTES,
+    AttemptKey,
+    Grant,
+    Outcome,
+    ReportRequest,
+    ReportResponse,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -175,6 +184,8 @@ class Reporter:
         A small one that the service would store itself joins ``segments`` instead, to go with the report.
         """
         async with self._uploading:
+            if upload.file is not None and upload.size_bytes > PART_BYTES:
+                return await self._upload_in_parts(upload, upload.file)
             tries = 0
             while True:
                 grant = await self._grant(upload.owner_id)
@@ -193,6 +204,13 @@ class Reporter:
                 else:
                     upload.locate(grant.object_id)
                     return
+
+    async def _upload_in_parts(self, upload: Upload, file: Path) -> None:
+        [outcome] = upload.outcomes
+        try:
+            outcome.location = await self._service.store_result(outcome.attempt, file)
+        except (Conflict, NotFound) as error:
+            logger.info("a result of %d bytes is dropped: %s", upload.size_bytes, error)
 
     async def _grant(self, owner_id: str) -> Grant:
         while True:

@@ -376,15 +376,23 @@ class ObjectRef:
         """The site's copy, opened to read bytes."""
         return open(copies.path(self.object_id), "rb")
 
-    def read(self) -> Any:
+    def read(self) -> bytes:
+        """Its bytes as they are stored: a value's are packed."""
+        return copies.packed(self.object_id)
+
+    def get(self) -> Any:
         """What was put: the bytes, or the value."""
         return copies.read(self.object_id, self.content)
 
     def download(self, path: Any) -> Any:
-        """Copy it to a path; returns that."""
+        """Copy it to a file, or into a directory under its own name; returns the file's path."""
+        import pathlib
         import shutil
 
-        return shutil.copyfile(copies.path(self.object_id), path)
+        target = pathlib.Path(path)
+        if target.is_dir():
+            target = target / (self.name or self.object_id)
+        return shutil.copyfile(copies.path(self.object_id), target)
 
     def __copy__(self) -> "ObjectRef":
         return self
@@ -901,6 +909,7 @@ class Runner:
         self._channel = channel
         self._functions: Dict[str, LoadedFunction] = {}
         self._results = ""
+        self._large_bytes = LARGE_RESULT_BYTES
         self._memory = PeakMemory()
 
     def serve(self) -> None:
@@ -919,6 +928,7 @@ class Runner:
                 self._functions[header["id"]] = LoadedFunction(header, body)
             elif kind == "results":
                 self._results = header["directory"]
+                self._large_bytes = header["over_bytes"]
 
     def _attend(self, header: Dict[str, Any], body: bytes, surroundings: Surroundings) -> str:
         number = header["task"]
@@ -1016,7 +1026,7 @@ class Runner:
         fields = {"run_ns": time.perf_counter_ns() - begin}
         if borrowed_name.referred:
             fields["objects"] = borrowed_name.give_back()
-        if len(result) > LARGE_RESULT_BYTES:
+        if len(result) > self._large_bytes:
             path = os.path.join(self._results, header["name"])
             try:
                 with open(path + ".partial", "wb") as file:

@@ -162,11 +162,14 @@ class RunnerProcess:
         """Whether its process runs."""
         return self._process.poll() is None
 
-    def reuse(self, results_directory: Path, open_output: OpenFile, open_errors: OpenFile) -> None:
+    def reuse(
+        self, results_directory: Path, large_result_bytes: int, open_output: OpenFile, open_errors: OpenFile
+    ) -> None:
         """Get ready for another chunk.
 
         Args:
             results_directory: where large results go from now on.
+            large_result_bytes: those over this size.
             open_output: gives the file for what a task prints.
             open_errors: gives the file for what it writes to stderr.
         """
@@ -175,7 +178,7 @@ class RunnerProcess:
         self._busy_since_s = processes.boot_clock_s()
         if self._results_directory != results_directory:
             self._results_directory = results_directory
-            self.send({"is": "results", "directory": str(results_directory)})
+            self.send({"is": "results", "directory": str(results_directory), "over_bytes": large_result_bytes})
 
     def _await_hello(self) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S

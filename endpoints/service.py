@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import hashlib
 import logging
 import random
 from collections.abc import Awaitable, Callable
@@ -10,6 +12,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from endpoints.configuration import Retry
+from endpoints.result_upload import send_result
+from faas import tickets
 from faas.errors import RequestRefused, ServiceUnavailable
 from faas.link import AsyncLink
 from faas.models import (
@@ -44,10 +48,12 @@ class Service:
     Args:
         link: to the service; should not retry much by itself.
         retry: how patiently to try again.
+        token: the endpoint's, for tickets.
     """
 
-    def __init__(self, link: AsyncLink, retry: Retry) -> None:
+    def __init__(self, link: AsyncLink, retry: Retry, token: str = "") -> None:
         self.session_id = ""
+        self._token_hash = hashlib.sha256(token.encode()).hexdigest()
         self._link = link
         self._retry = retry
         self._away: set[str] = set()
@@ -110,6 +116,20 @@ class Service:
     async def put_object(self, grant: Grant, data: bytes | Path) -> None:
         """Store an object."""
         await self._patiently("object store", lambda: self._link.put_object(grant, data))
+
+    def ticket(self, attempt: AttemptKey) -> str:
+        """Leave to store the result of an attempt, for whoever holds it."""
+        return tickets.issue(self._token_hash, self.session_id, attempt)
+
+    async def store_result(self, attempt: AttemptKey, path: Path) -> Location:
+        """Store the file of a result that is too large for one PUT, in parts and in constant memory.
+
+        Raises:
+            Conflict: its task has ended.
+            NotFound: the attempt is not known (any more).
+        """
+        store = functools.partial(send_result, self.url, self.ticket(attempt), path)
+        return await self._patiently("object store", lambda: asyncio.to_thread(store))
 
     async def close(self) -> None:
         """Close every connection."""

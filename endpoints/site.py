@@ -76,6 +76,7 @@ class Site:
         self._configuration = configuration
         locations = Locations(configuration.locations, opened.owner_id)
         outputs = Outputs(places.run / "outputs", locations, service)
+        self._service = service
         shapes = configuration.shapes_by_size()
         self._spending = Spending(configuration.blocks.max_node_hours)
         premises = Premises(
@@ -170,6 +171,8 @@ class Site:
             self.reporter,
             outputs,
             room=lambda: self._leaser.room(),
+            service_url=self._service.url,
+            ticket=self._service.ticket,
         )
         return Lane(shape, engine, waiting, handout, lambda: self._intake.pending[shape], configuration.leasing)
 

@@ -22,6 +22,7 @@ from endpoints.interpreter import Interpreter
 from endpoints.journal import Journal
 from endpoints.output_file import OutputFile, Stream, place
 from endpoints.output_tail import OpenFile, no_file
+from endpoints.result_upload import ResultUploads
 from endpoints.runner import remove_output, unfinished_output
 from endpoints.runner_process import Answer, RunnerEnded, RunnerKey, RunnerProcess, RunnerUnavailable
 from endpoints.verdicts import explain_end
@@ -92,6 +93,7 @@ class ChunkRun:
         journal = self._directory / "journal"
         journal.mkdir(exist_ok=True)
         self._journal = Journal(journal / chunk.chunk_id, self._where)
+        self._uploads = ResultUploads(chunk.store) if chunk.store is not None else None
         self._sent: deque[int] = deque()
         """Tasks the runner has been sent and has not yet answered."""
         # Of the task that runs now, as far as the runner has told:
@@ -105,6 +107,8 @@ class ChunkRun:
         try:
             while self._waiting:
                 self._run_some()
+            if self._uploads is not None:
+                self._uploads.finish()
         finally:
             self._journal.close()
         where = self._where
@@ -168,9 +172,9 @@ class ChunkRun:
         sent = self._sent
         sent.clear()
         if self._chunk.output_directory:
-            runner.reuse(self._results, self._opener("out"), self._opener("err"))
+            runner.reuse(self._results, self._chunk.large_result_bytes, self._opener("out"), self._opener("err"))
         else:
-            runner.reuse(self._results, no_file, no_file)
+            runner.reuse(self._results, self._chunk.large_result_bytes, no_file, no_file)
         sent_bytes = 0
         while True:
             while len(sent) < SENT_AHEAD and sent_bytes < SENT_AHEAD_BYTES:
@@ -288,6 +292,8 @@ class ChunkRun:
             report.message = f"The function {answer.unfit}; its process was ended after it."
         self._journal.ended(report.attempt)
         self._reports[answer.task] = report
+        if answer.file and self._uploads is not None and (ticket := self._tasks[answer.task].ticket):
+            self._uploads.begin(report, ticket)
         self._started = None
         self._deadline = float("inf")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -22,16 +23,21 @@ from faas.models import (
     TERMINAL_STATES,
     CancelRequest,
     CancelResponse,
+    CreateObject,
     Function,
+    Nothing,
+    ObjectInfo,
     RegisterFunction,
     Submission,
     SubmitRequest,
     SubmitResponse,
     TaskResult,
 )
+from faas.objects import ObjectRef, bound_to
 from faas.options import TaskOptions
 from faas.outcomes import outcome, refusal_error
-from faas.packing import PackedFunction, pack_function
+from faas.packing import PackedFunction, pack_function, pack_value
+from faas.transfer import Progress, fetch_result, upload_bytes, upload_file
 from faas.uploads import upload
 
 if TYPE_CHECKING:
@@ -301,7 +307,8 @@ class Client(Catalogue):
                 told = self._ask_result(task_id, left)
                 last_answer = time.monotonic()
                 if told.state in TERMINAL_STATES:
-                    return outcome(told.task_id, told.state, told.message, self._result_bytes(told))
+                    with bound_to(self.link):
+                        return outcome(told.task_id, told.state, told.message, self._result_bytes(told))
             except ServiceUnavailable:
                 now = time.monotonic()
                 if now - last_answer > _OUTAGE_S or (deadline is not None and now >= deadline):
@@ -314,10 +321,10 @@ class Client(Catalogue):
         path = f"/v1/tasks/{segment(task_id)}/result"
         return self.link.request("GET", path, response=TaskResult, params={"wait_s": wait_s}, wait_s=wait_s)
 
-    def _result_bytes(self, told: TaskResult) -> bytes | None:
+    def _result_bytes(self, told: TaskResult) -> bytes | bytearray | None:
         if told.hint is not None or told.grant is None or told.location is None:
             return told.hint
-        return self.link.get_object(told.grant, told.location)
+        return fetch_result(self.link, told.location, told.grant)
 
     def get_batch_result(self, task_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
         """How several tasks stand, without waiting.
@@ -342,7 +349,100 @@ class Client(Catalogue):
         }
         if not standing["pending"]:
             try:
-                standing["result"] = outcome(task_id, told.state, told.message, self._result_bytes(told))
+                with bound_to(self.link):
+                    standing["result"] = outcome(task_id, told.state, told.message, self._result_bytes(told))
             except FaasError as error:
                 standing["exception"] = error
         return standing
+
+    # Objects
+
+    def put(
+        self,
+        value: Any,
+        *,
+        keep: bool = False,
+        name: str | None = None,
+        progress: Progress | None = None,
+        resume: str = "",
+    ) -> ObjectRef:
+        """Store a value, bytes or a file, to be used as an argument of any number of tasks.
+
+        It goes to the store directly, large ones in parts, side by side and in constant memory.
+
+        Args:
+            value: bytes, or a ``Path``: stored as they are; anything else: packed as an argument would be.
+            keep: have it stay when no task refers to it; else it is deleted after a day in which none does.
+            name: of the file it is to be at a site; by default the path's own.
+            progress: told how many more bytes went, from any thread.
+            resume: the id of an object whose upload broke off: parts that the store has are not sent again.
+
+        Returns:
+            A reference to it.
+
+        Raises:
+            SerializationFailed: the value cannot be packed.
+            OSError: the file cannot be read.
+            RequestRefused: the service or the store said no.
+            ServiceUnavailable: one of them did not answer.
+
+        Example:
+            >>> reference = client.put(Path("mask.h5"), keep=True)    # doctest: +SKIP
+            >>> client.run(reference, function_id=function_id)        # doctest: +SKIP
+        """
+        raw = isinstance(value, (bytes, bytearray, memoryview, Path))
+        if name is None:
+            name = value.name if isinstance(value, Path) else ""
+        wanted = CreateObject(size_bytes=0, content="bytes" if raw else "value", name=name, keep=keep, kind="object")
+        told = progress or (lambda _: None)
+        if isinstance(value, Path):
+            stored = upload_file(self.link, value, wanted, told, resume=resume)
+        else:
+            data = value if isinstance(value, (bytes, bytearray, memoryview)) else pack_value(value)
+            stored = upload_bytes(self.link, data, wanted, told, resume=resume)
+        made = ObjectRef(stored.object_id, stored.size_bytes, stored.sha256, wanted.content, name)
+        return made.through(self.link)
+
+    def get(self, reference: ObjectRef) -> Any:
+        """Fetch what a reference stands for: the value, or the bytes; see :meth:`faas.ObjectRef.get`."""
+        return reference.through(self.link).get()
+
+    def object(self, object_id: str) -> ObjectRef:
+        """A reference to one of your objects.
+
+        Args:
+            object_id: its id.
+
+        Raises:
+            NotFound: there is no such object of yours.
+        """
+        info = self.link.request("GET", f"/v1/objects/{segment(object_id)}/info", response=ObjectInfo)
+        made = ObjectRef(info.object_id, info.size_bytes, info.sha256, info.content, info.name)
+        return made.through(self.link)
+
+    def keep(self, reference: ObjectRef | str) -> None:
+        """Have an object stay until it is deleted, whether or not a task refers to it.
+
+        Args:
+            reference: to the object, or its id.
+
+        Raises:
+            NotFound: there is no such object of yours.
+        """
+        self.link.request("POST", f"/v1/objects/{_object_id(reference)}/keep", Nothing(), response=ObjectInfo)
+
+    def delete(self, reference: ObjectRef | str) -> None:
+        """Delete an object.
+
+        Args:
+            reference: to the object, or its id.
+
+        Raises:
+            NotFound: there is no such object of yours.
+            Conflict: a task or its result refers to it.
+        """
+        self.link.request("DELETE", f"/v1/objects/{_object_id(reference)}", response=Nothing)
+
+
+def _object_id(reference: ObjectRef | str) -> str:
+    return segment(reference if isinstance(reference, str) else reference.object_id)

@@ -14,9 +14,11 @@ from faas.errors import FaasError, RequestRefused, ServiceUnavailable
 from faas.futures import TaskFuture
 from faas.link import Link
 from faas.models import Grant, GroupResult, GroupResults, Location
+from faas.objects import bind
 from faas.outcomes import failure
 from faas.packing import unpack_value
 from faas.persistence import persist
+from faas.transfer import fetch_result
 
 POLL_S = 20.0
 PAGE_TASKS = 1_000
@@ -119,7 +121,7 @@ class Collector:
         else:  # the other thread is at it
             concurrent.futures.wait([future])
 
-    def _end(self, future: TaskFuture, result: GroupResult, data: bytes | None) -> None:
+    def _end(self, future: TaskFuture, result: GroupResult, data: bytes | bytearray | None) -> None:
         if not self._mine(future):
             return
         if result.state == "succeeded" and data is not None:
@@ -139,6 +141,7 @@ class Collector:
 
     def _collect(self) -> None:
         cursor = 0
+        bind(self._link)  # what results refer to is fetched by the same way
         while True:
             if len(self._futures) <= len(self._fetching):
                 if self._closed and not self._futures:
@@ -191,6 +194,7 @@ class Collector:
         self._crew.do(lambda: self._fetch(object_id, grant, results))
 
     def _fetch(self, object_id: str, grant: Grant | None, results: list[Stored]) -> None:
+        bind(self._link)
         start = results[0].location.offset
         end = max(item.location.offset + item.location.length_bytes for item in results)
         wanted = Location(object_id, start, end - start)
@@ -204,16 +208,17 @@ class Collector:
         for item in results:
             offset = item.location.offset - start
             self._fetching.discard(item.future.task_id)
-            self._end(item.future, item.result, data[offset : offset + item.location.length_bytes])
+            whole = item.location.length_bytes == len(data)  # then it need not be copied
+            self._end(item.future, item.result, data if whole else data[offset : offset + item.location.length_bytes])
 
-    def _read(self, wanted: Location, grant: Grant | None) -> bytes:
+    def _read(self, wanted: Location, grant: Grant | None) -> bytes | bytearray:
         if grant is not None:
             try:
-                return self._link.get_object(grant, wanted)
+                return fetch_result(self._link, wanted, grant)
             except RequestRefused:
                 pass  # it has expired while others were read
         fresh = self._link.request("GET", f"/v1/objects/{wanted.object_id}", response=Grant)
-        return self._link.get_object(fresh, wanted)
+        return fetch_result(self._link, wanted, fresh)
 
 
 def adjacent(results: list[Stored]) -> Iterator[list[Stored]]:

@@ -14,8 +14,8 @@
     ├── ConfigurationError        a setting, file or command-line value is wrong
     │   ├── AlreadyRunning        an endpoint's agent runs, here or elsewhere
     │   └── SchemaMismatch        a database written by another version
-    ├── ChecksumMismatch          what came is not what was stored, twice
     ├── SerializationFailed       an argument, function or result cannot be packed or unpacked
+    ├── ChecksumMismatch          an object came with other bytes than were stored, twice
     ├── TaskPending               a wait ended before the task did
     └── TaskFailed                the task ended without a value; .task_id .remote_traceback
         ├── TaskCancelled         cancelled by a person
@@ -110,12 +110,12 @@ class SchemaMismatch(ConfigurationError):
     """The database was written by another version of the service."""
 
 
-class ChecksumMismatch(FaasError):
-    """What was fetched is not what was stored, and neither was it when it was fetched again."""
-
-
 class SerializationFailed(FaasError):
     """An argument, a function or a result cannot be packed or unpacked."""
+
+
+class ChecksumMismatch(FaasError):
+    """An object came with other bytes than were stored, and did so again when it was fetched once more."""
 
 
 class TaskPending(FaasError):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,6 +13,7 @@ import httpx
 import tenacity
 
 from faas import codec
+from faas.errors import ServiceUnavailable
 from faas.exchange import (
     Again,
     Parameters,
@@ -80,6 +82,7 @@ class Link:
     def _connect(self) -> None:
         self._process = os.getpid()
         self._transports = Transports(lambda proxy: self._transport or blocking(proxy))
+        self._bulk = Transports(lambda proxy: self._transport or _bulk(proxy))
         self._transports.to(httpx.URL(self.url))  # complains of wrong settings now rather than at the first request
 
     def request(
@@ -134,6 +137,63 @@ class Link:
 
         return self._repeat(once, url, self._timeout_s)
 
+    def send_object(self, grant: Grant, content: Callable[[], Iterable[bytes]], size_bytes: int) -> str:
+        """Store an object, or a part of one, as it comes.
+
+        Args:
+            grant: for it.
+            content: gives the bytes in pieces; called again for another try.
+            size_bytes: how many there are.
+
+        Returns:
+            What the store calls it: its ``ETag``.
+
+        Raises:
+            RequestRefused: the store said no; the grant has expired, perhaps.
+            ServiceUnavailable: the store did not answer.
+        """
+        headers = {**object_headers(grant), "Content-Length": str(size_bytes)}
+        url = object_url(self.url, grant)
+
+        def once() -> str:
+            answer = self._send("PUT", url, content(), self._timeout_s, headers, transports=self._bulk)
+            return str(answer.headers.get("ETag", ""))
+
+        return self._repeat(once, url, self._timeout_s)
+
+    def receive_object(self, grant: Grant, wanted: Location, take: Callable[[int, bytes], None]) -> None:
+        """Fetch a range of an object as it comes; what broke off goes on where it did.
+
+        Args:
+            grant: for the object.
+            wanted: the range; not empty.
+            take: called with each piece and its offset in the object, in order.
+
+        Raises:
+            RequestRefused: the store said no; the grant has expired, perhaps.
+            ServiceUnavailable: the store did not answer.
+        """
+        url = object_url(self.url, grant)
+        done = 0
+        while True:
+            before = done
+            rest = Location(wanted.object_id, wanted.offset + done, wanted.length_bytes - done)
+
+            def once(rest: Location = rest) -> int:
+                return self._receive(url, object_headers(grant, rest), rest, take)
+
+            done += self._repeat(once, url, self._timeout_s)
+            if done >= wanted.length_bytes:
+                return
+            if done == before:
+                raise ServiceUnavailable(f"Object {wanted.object_id} ends before the range asked for.")
+
+    def bearing(self, token: str) -> Self:
+        """The same connection, for requests that show another token."""
+        other = copy.copy(self)
+        other._headers = service_headers(check_token(token))
+        return other
+
     def put_object(self, grant: Grant, data: bytes | Path) -> None:
         """Store an object, from memory or from a file.
 
@@ -161,10 +221,11 @@ class Link:
         timeout_s: float,
         headers: dict[str, str],
         params: Parameters | None = None,
+        transports: Transports[httpx.BaseTransport] | None = None,
     ) -> httpx.Response:
         try:
             request = outgoing(method, url, content, timeout_s, headers, params)
-            answer = self._transports.to(request.url).handle_request(request)
+            answer = (transports or self._transports).to(request.url).handle_request(request)
             answer.request = request
             try:
                 answer.read()
@@ -176,6 +237,34 @@ class Link:
             raise refused_or_again(answer)
         return answer
 
+    def _receive(self, url: str, headers: dict[str, str], wanted: Location, take: Callable[[int, bytes], None]) -> int:
+        """Take in what comes; returns how much did before it broke off, if it did."""
+        done = 0
+        try:
+            request = outgoing("GET", url, None, self._timeout_s, headers)
+            answer = self._bulk.to(request.url).handle_request(request)
+            answer.request = request
+            try:
+                if not answer.is_success:
+                    answer.read()
+                    raise refused_or_again(answer)
+                skip = 0 if answer.status_code == 206 else wanted.offset  # it ignored the range and sends everything
+                for piece in answer.iter_raw():
+                    if skip:
+                        skipped = min(skip, len(piece))
+                        skip -= skipped
+                        piece = piece[skipped:]
+                    piece = piece[: wanted.length_bytes - done]
+                    if piece:
+                        take(wanted.offset + done, piece)
+                        done += len(piece)
+            finally:
+                answer.close()
+        except (httpx.TransportError, httpx.DecodingError) as error:
+            if not done:
+                raise transport_failed(error, url) from error
+        return done
+
     def _repeat(self, once: Callable[[], R], url: str, timeout_s: float) -> R:
         if self._process != os.getpid():  # forked: the parent's sockets are not ours to use
             self._connect()
@@ -186,7 +275,7 @@ class Link:
 
     def close(self) -> None:
         """Close every connection."""
-        for transport in self._transports.made:
+        for transport in self._transports.made + self._bulk.made:
             transport.close()
 
     def __enter__(self) -> Self:
@@ -194,6 +283,12 @@ class Link:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _bulk(proxy: str | None) -> httpx.BaseTransport:
+    from faas.bulk import BulkTransport  # most clients never have anything large
+
+    return BulkTransport(proxy)
 
 
 class AsyncLink:

@@ -33,7 +33,7 @@ _BY_KIND: dict[str, type[TaskFailed]] = {
 _failures = msgspec.msgpack.Decoder(Failure)
 
 
-def failure(task_id: str, state: str, message: str, data: bytes | None) -> TaskFailed:
+def failure(task_id: str, state: str, message: str, data: bytes | bytearray | None) -> TaskFailed:
     """The exception for a task that ended without a value.
 
     Args:
@@ -68,7 +68,7 @@ def _original(told: Failure) -> BaseException | None:
     return original if isinstance(original, BaseException) else None
 
 
-def outcome(task_id: str, state: str, message: str, data: bytes | None) -> Any:
+def outcome(task_id: str, state: str, message: str, data: bytes | bytearray | None) -> Any:
     """The value of a task that has ended.
 
     Raises:

@@ -135,7 +135,7 @@ def _cannot_pack(what: str, value: Any, error: BaseException) -> str:
     )
 
 
-def unpack_value(data: bytes | memoryview) -> Any:
+def unpack_value(data: bytes | bytearray | memoryview) -> Any:
     """Unpack what :func:`pack_value` or a runner packed. Runs code of whoever packed it, as every unpickling does.
 
     Args:
@@ -150,7 +150,7 @@ def unpack_value(data: bytes | memoryview) -> Any:
     header, body = bytes(data[:3]), memoryview(data)[3:]
     try:
         if header == PICKLE:
-            if isinstance(data, bytes) and _BY_VALUE_MARK not in data:
+            if not isinstance(data, memoryview) and _BY_VALUE_MARK not in data:
                 return pickle.loads(body)
             from faas import byvalue
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-
 from faas.link import Link
-from faas.models import CreateObject, Grant, Submission
+from faas.models import CreateObject, Submission
+from faas.transfer import upload_bytes
 
 
 def upload(link: Link, submission: Submission) -> None:
@@ -21,8 +20,4 @@ def upload(link: Link, submission: Submission) -> None:
     """
     if submission.argument_object:
         return
-    data = submission.payload
-    wanted = CreateObject(size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
-    grant = link.request("POST", "/v1/objects", wanted, response=Grant)
-    link.put_object(grant, data)
-    submission.argument_object = grant.object_id
+    submission.argument_object = upload_bytes(link, submission.payload, CreateObject(size_bytes=0)).object_id

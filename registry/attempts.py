@@ -54,6 +54,7 @@ _FACTS = Prepared(
         attempts.c.state.label("attempt_state"),
         attempts.c.started_at.label("attempt_started_at"),
         attempts.c.ended_at.label("attempt_ended_at"),
+        tasks.c.task_id,
         tasks.c.owner_id,
         tasks.c.group_id,
         tasks.c.state,

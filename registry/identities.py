@@ -6,6 +6,7 @@ import hashlib
 import secrets
 import uuid
 from dataclasses import dataclass
+from typing import Literal
 
 import sqlalchemy as sa
 
@@ -25,10 +26,12 @@ class Principal:
 
     identity_id: str
     identity: str
-    scope: Scope
+    scope: Scope | Literal["ticket"]
     token_id: str
     endpoint_id: str = ""
     expires_at: float | None = None
+    attempt: str = ""
+    """Of a ticket: the attempt whose result it is for, ``task_id.number``."""
 
 
 def ensure_identity(transaction: Transaction, name: str) -> str:

@@ -70,7 +70,11 @@ def _misplaced(outcome: Outcome, granted: dict[str, objects.StoredObject], sizes
         return "The endpoint reported success without a result." if outcome.state == "succeeded" else ""
     segment = granted.get(place.object_id)
     task = facts.get((outcome.attempt.sequence, outcome.attempt.number))
-    if segment is None or (task is not None and segment.owner_id != task.owner_id):
+    if (
+        segment is None
+        or (task is not None and segment.owner_id != task.owner_id)
+        or (task is not None and not objects.is_for(segment, f"{task.task_id}.{outcome.attempt.number}"))
+    ):
         return f"The endpoint reported a result in object {place.object_id}, which it was not granted for this task."
     if place.object_id not in sizes or not objects.within(place, sizes[place.object_id]):
         return f"The endpoint reported a result that is not in object {place.object_id}."

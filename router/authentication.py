@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 
+from faas import tickets
 from faas.errors import NotAuthenticated, PermissionDenied
-from registry import identities
+from registry import identities, uploads
 from registry.database import Database
 from registry.identities import Principal, token_hash
 
@@ -26,6 +27,8 @@ class Authenticator:
     async def authenticate(self, header: str | None, scopes: Collection[str]) -> Principal:
         """The principal behind a header, if its scope is one of these (admin counts as client).
 
+        A worker's ticket is looked up each time: what it is good for ends with its task.
+
         Raises:
             NotAuthenticated: no token, or one that is wrong, expired or revoked.
             PermissionDenied: a good token of another scope.
@@ -35,7 +38,10 @@ class Authenticator:
             raise NotAuthenticated(
                 "The request has no token.", fix="Send `Authorization: Bearer TOKEN`, or set FAAS_TOKEN."
             )
-        principal = await self._principal(secret.strip())
+        if secret.startswith(tickets.PREFIX):
+            principal = await self._database.glance(uploads.ticket_holder, secret.strip())
+        else:
+            principal = await self._principal(secret.strip())
         if principal.scope not in scopes and not (principal.scope == "admin" and "client" in scopes):
             raise PermissionDenied(
                 f"A token of scope {principal.scope} may not do this.",

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable
 
 from faas.models import Grant
+from faas.parts import Part
 from registry.objects import StoredObject
 from router.store import Store, Verb
 
@@ -21,7 +22,22 @@ async def grant(store: Store, stored: StoredObject, verb: Verb, *, size_bytes: i
         url=signed.url,
         headers=dict(signed.headers),
         expires_at=signed.expires_at,
+        sha256=stored.sha256 if verb == "GET" else "",
         inline=verb == "PUT" and store.carried,
+    )
+
+
+async def grant_part(store: Store, stored: StoredObject, upload_id: str, part: Part) -> Grant:
+    """Leave to PUT one part of an object."""
+    signed = await store.grant_part(
+        stored.key, upload_id, part.number, offset=part.offset, size_bytes=part.length, expires_s=GRANT_S
+    )
+    return Grant(
+        object_id=stored.object_id,
+        verb="PUT",
+        url=signed.url,
+        headers=dict(signed.headers),
+        expires_at=signed.expires_at,
     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from registry import objects, sessions
 from registry.database import Database
 from registry.migrate import migrate
+from registry.objects import StoredObject
 from router.authentication import Authenticator
 from router.dispatch import Dispatch
 from router.hints import Hints
@@ -83,6 +84,14 @@ class Service:
         finally:
             stop.set()
 
+    async def drop_objects(self, doomed: list[StoredObject]) -> None:
+        """Delete the bytes of doomed objects, of those that never came to be complete too, then their rows."""
+        for each in doomed:
+            if each.upload_id:
+                await self.store.abort_upload(each.key, each.upload_id)
+        await self.store.delete([each.key for each in doomed])
+        await self.database.write(objects.forget, [each.object_id for each in doomed])
+
     async def close(self) -> None:
         """Let go of the database and the store."""
         await asyncio.to_thread(self.database.close)
@@ -102,8 +111,7 @@ class Service:
             try:
                 doomed = await self.database.write(objects.doom, _SWEEP_SLICE)
                 if doomed:
-                    await self.store.delete([each.key for each in doomed])
-                    await self.database.write(objects.forget, [each.object_id for each in doomed])
+                    await self.drop_objects(doomed)
             except Exception:
                 log.exception("could not delete objects that nothing refers to")
             await asyncio.sleep(SWEEP_S)

@@ -15,6 +15,8 @@ class Grant(Model, kw_only=True):
     url: str
     headers: dict[str, str] = {}
     expires_at: float = 0.0
+    sha256: str = ""
+    """Of the whole object, in hexadecimal, where it is known: for whoever downloads it."""
     inline: bool = False
     """The service carries this store's bytes itself, so small ones may as well come with the report on them."""
 
@@ -68,7 +70,9 @@ class CreateObject(Model, kw_only=True):
     name: str = ""
     """The name of the file it is a copy of, so that a copy of it elsewhere has the same ending."""
     keep: bool = False
-    """Whether it stays when no task refers to it."""
+    """Whether it stays when no task refers to it, once it is complete."""
+    kind: Literal["argument", "object"] = "argument"
+    """``object``: people refer to it; it is listed among theirs."""
 
 
 class Upload(Model, kw_only=True):
@@ -108,11 +112,21 @@ class ObjectInfo(Model, kw_only=True):
     content: ContentKind = "value"
     name: str = ""
     kept: bool = False
+    unfinished: bool = False
+    """Its upload in parts is not complete: it can be gone on with, see ``Upload``."""
     created_at: float = 0.0
     expires_at: float | None = None
     """When it is deleted unless something comes to refer to it; None while something does."""
     location_key: str = ""
     """Its place in the store, for people who look for it there."""
+
+
+class ObjectPage(Model, kw_only=True):
+    """Objects of the caller's, the newest first."""
+
+    objects: list[ObjectInfo]
+    next_before: str = ""
+    """What to give as ``before`` for the next page; empty on the last."""
 
 
 class Input(Model, kw_only=True):

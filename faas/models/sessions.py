@@ -45,8 +45,6 @@ class SessionOpened(Model, kw_only=True):
     owner_id: str
     lease_timeout_s: float
     heartbeat_s: float
-    ticket_key: bytes = b""
-    """Makes tickets with which workers store large results, see ``faas.tickets``."""
 
 
 class Offer(Model, kw_only=True):

@@ -20,6 +20,7 @@ async def health(call: Call[None]) -> Health:
 async def who_am_i(call: Call[None]) -> WhoAmI:
     """The identity and scope behind the token."""
     principal = call.principal
+    assert principal.scope != "ticket"
     return WhoAmI(
         identity_id=principal.identity_id,
         identity=principal.identity,

@@ -1,13 +1,12 @@
-"""Routes: results by cursor or by task, as long polls; objects by grant."""
+"""Routes: results by cursor or by task, as long polls."""
 
 from __future__ import annotations
 
-from faas.models import TERMINAL_STATES, CreateObject, Grant, GroupResult, GroupResults, TaskResult
+from faas.models import TERMINAL_STATES, GroupResult, GroupResults, TaskResult
 from registry import objects, results
 from router.api.routes import Call, Routes
 from router.dispatch import MAX_WAIT_S
 from router.grants import grant, grant_each
-from router.store.protocol import check_size
 from router.wakeups import group
 
 routes = Routes("results")
@@ -76,20 +75,3 @@ async def task_result(call: Call[None]) -> TaskResult:
             for each in stored.values():
                 result.grant = await grant(service.store, each, "GET")
     return result
-
-
-@routes.add("POST", "/objects", "client", "submit", body=CreateObject, answer=Grant)
-async def create_object(call: Call[CreateObject]) -> Grant:
-    """Leave to upload one object of this size, arguments for instance; unused ones expire in a day."""
-    check_size(call.body.size_bytes)
-    stored = await call.service.database.write(
-        objects.create, call.principal.identity_id, "argument", size_bytes=call.body.size_bytes
-    )
-    return await grant(call.service.store, stored, "PUT", size_bytes=call.body.size_bytes)
-
-
-@routes.add("GET", "/objects/{object_id}", "client", answer=Grant)
-async def show_object(call: Call[None]) -> Grant:
-    """Leave to download one of the caller's objects."""
-    stored = await call.service.database.glance(objects.own, call.principal, call.path("object_id"))
-    return await grant(call.service.store, stored, "GET")

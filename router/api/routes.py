@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 from fastapi import APIRouter, Request, Response
@@ -23,6 +23,8 @@ from router.service import Service
 PROBLEM = "application/problem+json"
 
 B = TypeVar("B")
+Ticket = Literal["ticket"]
+"""What workers have in place of a token, see ``faas.tickets``."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class Routes:
         self,
         method: str,
         path: str,
-        *scopes: Scope,
+        *scopes: Scope | Ticket,
         body: type[Model] | None = None,
         answer: Any,
         query: dict[str, str] | None = None,
@@ -120,7 +122,7 @@ class Routes:
 class _Endpoint:
     """A handler as an ASGI application."""
 
-    def __init__(self, handler: Handler, scopes: tuple[Scope, ...], body: type[Model] | None) -> None:
+    def __init__(self, handler: Handler, scopes: tuple[Scope | Ticket, ...], body: type[Model] | None) -> None:
         self._handler = handler
         self._scopes = scopes
         self._body = body
@@ -130,7 +132,9 @@ class _Endpoint:
         await answer(scope, receive, send)
 
 
-async def _answer(request: Request, handler: Handler, scopes: tuple[Scope, ...], body: type[Model] | None) -> Response:
+async def _answer(
+    request: Request, handler: Handler, scopes: tuple[Scope | Ticket, ...], body: type[Model] | None
+) -> Response:
     service: Service = request.app.state.service
     try:
         principal = _NOBODY
@@ -178,7 +182,7 @@ def problem(refusal: RequestRefused) -> Response:
 
 
 def _documented(
-    path: str, body: type[Model] | None, answer: Any, query: dict[str, str], scopes: tuple[Scope, ...]
+    path: str, body: type[Model] | None, answer: Any, query: dict[str, str], scopes: tuple[Scope | Ticket, ...]
 ) -> dict[str, Any]:
     extra: dict[str, Any] = {
         "responses": {

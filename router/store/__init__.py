@@ -6,9 +6,26 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from faas.errors import ConfigurationError
-from router.store.protocol import MAX_OBJECT_BYTES, SignedURL, Store, StoredObject, Verb, check_key
+from router.store.protocol import (
+    MAX_OBJECT_BYTES,
+    MAX_UPLOAD_BYTES,
+    SignedURL,
+    Store,
+    StoredObject,
+    Verb,
+    check_key,
+)
 
-__all__ = ["MAX_OBJECT_BYTES", "SignedURL", "Store", "StoredObject", "Verb", "check_key", "open_store"]
+__all__ = [
+    "MAX_OBJECT_BYTES",
+    "MAX_UPLOAD_BYTES",
+    "SignedURL",
+    "Store",
+    "StoredObject",
+    "Verb",
+    "check_key",
+    "open_store",
+]
 
 _FORMS = "Write file:///path/to/directory or s3://bucket/prefix."
 

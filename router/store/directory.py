@@ -6,7 +6,7 @@ import asyncio
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from faas.errors import ConfigurationError, NotFound
 from router.store.files import Files
+from router.store.partials import Partials
 from router.store.protocol import SignedURL, StoredObject, Verb, check_key, check_size
 from router.store.signing import URLSigner
 
@@ -43,6 +44,7 @@ class DirectoryStore:
     def __init__(self, root: Path, *, secret: bytes, service_url: str = "") -> None:
         self.root = root
         self.files = Files(root)
+        self.partials = Partials(self.files)
         self.signer = URLSigner(secret)
         self._service_url = service_url.rstrip("/")
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="store")
@@ -53,6 +55,27 @@ class DirectoryStore:
         expires_at = int(time.time() + expires_s)
         path = self.signer.sign(key, verb, expires_at, size_bytes if verb == "PUT" else None)
         return SignedURL(self._service_url + path, {}, float(expires_at))
+
+    async def begin_upload(self, key: str) -> str:
+        return await self.in_thread(self.partials.begin, check_key(key))
+
+    async def grant_part(
+        self, key: str, upload_id: str, number: int, *, offset: int, size_bytes: int, expires_s: float
+    ) -> SignedURL:
+        check_key(key)
+        check_size(size_bytes)
+        expires_at = int(time.time() + expires_s)
+        path = self.signer.sign(key, "PUT", expires_at, size_bytes, f"{upload_id}.{number}.{offset}")
+        return SignedURL(self._service_url + path, {}, float(expires_at))
+
+    async def stored_parts(self, key: str, upload_id: str) -> dict[int, str]:
+        return await self.in_thread(self.partials.stored, key, upload_id)
+
+    async def complete_upload(self, key: str, upload_id: str, parts: Mapping[int, str]) -> None:
+        await self.in_thread(self.partials.complete, key, upload_id, parts)
+
+    async def abort_upload(self, key: str, upload_id: str) -> None:
+        await self.in_thread(self.partials.abort, upload_id)
 
     async def write(self, key: str, data: bytes) -> None:
         await self.in_thread(self.files.write, key, data)

@@ -18,6 +18,7 @@ from faas.errors import InvalidRequest, NotFound, RequestRefused, TooLarge
 from faas.models import Problem
 from router.store.directory import DirectoryStore
 from router.store.files import Upload
+from router.store.partials import PartialPart
 from router.store.protocol import MAX_OBJECT_BYTES
 
 PATH = "/v1/store/{key:path}"
@@ -65,14 +66,17 @@ async def _put(store: DirectoryStore, request: Request) -> Response:
     if announced is not None and announced.isdigit():
         _check_length(int(announced), pinned, limit)
     block = bytearray()
-    upload: Upload | None = None
+    upload: Upload | PartialPart | None = None
     length = 0
+    headers: dict[str, str] = {}
     try:
-        async for part in request.stream():
-            length += len(part)
+        if "part" in request.query_params:
+            upload = await store.in_thread(store.partials.part, key, request.query_params["part"])
+        async for piece in request.stream():
+            length += len(piece)
             if length > limit:
                 _check_length(length, pinned, limit)
-            block += part
+            block += piece
             if len(block) >= BLOCK_BYTES:
                 if upload is None:
                     upload = await store.in_thread(Upload, store.files, key)
@@ -82,18 +86,19 @@ async def _put(store: DirectoryStore, request: Request) -> Response:
         if upload is None:
             await store.in_thread(store.files.write, key, block)
         else:
-            await store.in_thread(_finish, upload, block)
+            tag = await store.in_thread(_finish, upload, block)
+            headers = {"etag": tag} if tag else {}
     except ClientDisconnect:
         return Response(status_code=400)  # to nobody
     finally:
         if upload is not None:
             await store.in_thread(upload.close)
-    return Response(status_code=200)
+    return Response(status_code=200, headers=headers)
 
 
-def _finish(upload: Upload, block: bytearray) -> None:
+def _finish(upload: Upload | PartialPart, block: bytearray) -> str | None:
     upload.append(block)
-    upload.finish()
+    return upload.finish()
 
 
 def _check_length(length: int, pinned: int | None, limit: int) -> None:

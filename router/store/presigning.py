@@ -40,7 +40,9 @@ class Presigner:
         refresh_needed = getattr(self._credentials, "refresh_needed", None)
         return not self._base or (refresh_needed is not None and bool(refresh_needed()))
 
-    def sign(self, name: str, verb: Verb, now: float, expires_s: float, size_bytes: int | None) -> SignedURL:
+    def sign(
+        self, name: str, verb: Verb, now: float, expires_s: float, size_bytes: int | None, query: str = ""
+    ) -> SignedURL:
         """Sign a URL.
 
         Args:
@@ -49,6 +51,7 @@ class Presigner:
             now: the time, seconds since the epoch.
             expires_s: life time, at most ``LONGEST_S``.
             size_bytes: signed as Content-Length, so that an upload of any other length is refused.
+            query: parameters of the operation, encoded.
 
         Raises:
             NoCredentialsError: boto3 found no keys.
@@ -59,7 +62,8 @@ class Presigner:
             self._learn()
         lifetime_s = max(1, min(int(expires_s), LONGEST_S))
         headers = {} if size_bytes is None else {"Content-Length": str(size_bytes)}
-        request = AWSRequest(method=verb, url=self._base + quote(name, safe="/~"), headers=headers)
+        url = self._base + quote(name, safe="/~") + (f"?{query}" if query else "")
+        request = AWSRequest(method=verb, url=url, headers=headers)
         credentials = self._credentials.get_frozen_credentials()
         S3SigV4QueryAuth(credentials, "s3", self._region, lifetime_s).add_auth(request)
         return SignedURL(request.url, headers, now + lifetime_s)

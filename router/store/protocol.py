@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -13,6 +13,8 @@ Verb = Literal["GET", "PUT"]
 
 MAX_OBJECT_BYTES = 5 * 1024**3
 """One PUT carries at most this much: S3's limit, kept by every store so that moving between them changes nothing."""
+MAX_UPLOAD_BYTES = 5 * 1024**4
+"""An object in parts has at most this much, likewise."""
 MAX_KEY_CHARACTERS = 768
 """S3 allows 1,024 bytes, of which a prefix takes its share."""
 
@@ -77,6 +79,58 @@ class Store(Protocol):
         Raises:
             InvalidRequest: not a key, or larger than ``MAX_OBJECT_BYTES``.
         """
+        ...
+
+    async def begin_upload(self, key: str) -> str:
+        """Begin an upload in parts: the object is there once it is completed, and not before.
+
+        Args:
+            key: the object.
+
+        Returns:
+            The upload's id, which the other calls take.
+        """
+        ...
+
+    async def grant_part(
+        self, key: str, upload_id: str, number: int, *, offset: int, size_bytes: int, expires_s: float
+    ) -> SignedURL:
+        """Mint a URL to PUT one part, any time before the upload is completed, again if need be.
+
+        Args:
+            key: the object.
+            upload_id: what ``begin_upload`` returned.
+            number: of the part, from 1.
+            offset: where in the object it begins.
+            size_bytes: its length; no other is taken.
+            expires_s: life time of the URL.
+        """
+        ...
+
+    async def stored_parts(self, key: str, upload_id: str) -> dict[int, str]:
+        """Return the parts that are stored: number to what the store calls it.
+
+        Raises:
+            NotFound: there is no such upload (any more).
+        """
+        ...
+
+    async def complete_upload(self, key: str, upload_id: str, parts: Mapping[int, str]) -> None:
+        """Make the object of its parts; durable on return.
+
+        Args:
+            key: the object.
+            upload_id: what ``begin_upload`` returned.
+            parts: every part's number and what the store calls it.
+
+        Raises:
+            NotFound: there is no such upload (any more): completed before, perhaps, which some stores do not tell.
+            Conflict: a part is not stored, or is called otherwise.
+        """
+        ...
+
+    async def abort_upload(self, key: str, upload_id: str) -> None:
+        """Drop an upload and its parts; one that does not exist is passed over."""
         ...
 
     async def write(self, key: str, data: bytes) -> None:
@@ -164,15 +218,19 @@ def check_key(key: str) -> str:
     return key
 
 
-def check_size(size_bytes: int | None) -> None:
+def check_size(size_bytes: int | None, most: int = MAX_OBJECT_BYTES) -> None:
     """Refuse a length no store takes.
 
+    Args:
+        size_bytes: the length; None if it is not known.
+        most: what is taken at most.
+
     Raises:
-        InvalidRequest: negative, or over ``MAX_OBJECT_BYTES``.
+        InvalidRequest: negative, or over ``most``.
     """
-    if size_bytes is not None and not 0 <= size_bytes <= MAX_OBJECT_BYTES:
+    if size_bytes is not None and not 0 <= size_bytes <= most:
         raise InvalidRequest(
             f"An object cannot have {size_bytes:,} bytes.",
-            fix=f"Split it: one object holds 0 to {MAX_OBJECT_BYTES:,} bytes.",
+            fix=f"Split it: one object holds 0 to {most:,} bytes.",
             field="size_bytes",
         )

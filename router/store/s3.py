@@ -6,22 +6,24 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from faas.errors import ConfigurationError, InvalidRequest, NotFound, ServiceUnavailable
+from faas.errors import ConfigurationError, Conflict, InvalidRequest, NotFound, ServiceUnavailable
 from router.store.presigning import Presigner
 from router.store.protocol import SignedURL, StoredObject, Verb, check_key, check_size
 from router.store.s3_problems import explain
 
 THREADS = 16
 _ABSENT = ("NoSuchKey", "NotFound", "404")
+_NO_UPLOAD = ("NoSuchUpload", *_ABSENT)
+_UNFIT_PARTS = ("InvalidPart", "InvalidPartOrder", "EntityTooSmall", "MalformedXML", "InvalidRequest")
 _DELETED_AT_ONCE = 1000
 """Keys in one DeleteObjects request, at most."""
 _PARAMETERS = ("endpoint_url", "region", "addressing", "profile")
@@ -55,10 +57,32 @@ class S3Store:
     async def grant(self, key: str, verb: Verb, *, expires_s: float, size_bytes: int | None = None) -> SignedURL:
         name = self._before + check_key(key)
         check_size(size_bytes)
-        pinned = size_bytes if verb == "PUT" else None
-        if self._presigner.may_block():
-            return await self._in_thread(self._sign, name, verb, expires_s, pinned)
-        return self._sign(name, verb, expires_s, pinned)
+        return await self._signed(name, verb, expires_s, size_bytes if verb == "PUT" else None)
+
+    async def begin_upload(self, key: str) -> str:
+        return await self._in_thread(self._begin, check_key(key))
+
+    async def grant_part(
+        self, key: str, upload_id: str, number: int, *, offset: int, size_bytes: int, expires_s: float
+    ) -> SignedURL:
+        name = self._before + check_key(key)
+        check_size(size_bytes)
+        query = urlencode({"partNumber": number, "uploadId": upload_id})
+        return await self._signed(name, "PUT", expires_s, size_bytes, query)
+
+    async def stored_parts(self, key: str, upload_id: str) -> dict[int, str]:
+        parts = await self._in_thread(self._parts, check_key(key), upload_id)
+        if parts is None:
+            raise NotFound(f"There is no upload of {key!r} in the store {self.name}.")
+        return parts
+
+    async def complete_upload(self, key: str, upload_id: str, parts: Mapping[int, str]) -> None:
+        refusal = await self._in_thread(self._complete, check_key(key), upload_id, parts)
+        if refusal is not None:
+            raise refusal
+
+    async def abort_upload(self, key: str, upload_id: str) -> None:
+        await self._in_thread(self._abort, check_key(key), upload_id)
 
     async def write(self, key: str, data: bytes) -> None:
         await self._in_thread(self._put, check_key(key), data)
@@ -101,12 +125,62 @@ class S3Store:
             endpoint = self._client.meta.endpoint_url
             raise ServiceUnavailable(explain(error, self.name, self._bucket, endpoint)) from error
 
-    def _sign(self, name: str, verb: Verb, expires_s: float, size_bytes: int | None) -> SignedURL:
+    async def _signed(
+        self, name: str, verb: Verb, expires_s: float, size_bytes: int | None, query: str = ""
+    ) -> SignedURL:
+        if self._presigner.may_block():
+            return await self._in_thread(self._sign, name, verb, expires_s, size_bytes, query)
+        return self._sign(name, verb, expires_s, size_bytes, query)
+
+    def _sign(self, name: str, verb: Verb, expires_s: float, size_bytes: int | None, query: str) -> SignedURL:
         now = time.time()
         try:
-            return self._presigner.sign(name, verb, now, expires_s, size_bytes)
+            return self._presigner.sign(name, verb, now, expires_s, size_bytes, query)
         except BotoCoreError as error:
             raise ServiceUnavailable(explain(error, self.name, self._bucket, self._client.meta.endpoint_url)) from error
+
+    def _begin(self, key: str) -> str:
+        upload_id: str = self._client.create_multipart_upload(Bucket=self._bucket, Key=self._before + key)["UploadId"]
+        return upload_id
+
+    def _parts(self, key: str, upload_id: str) -> dict[int, str] | None:
+        pages = self._client.get_paginator("list_parts").paginate(
+            Bucket=self._bucket, Key=self._before + key, UploadId=upload_id
+        )
+        try:
+            return {part["PartNumber"]: part["ETag"] for page in pages for part in page.get("Parts", ())}
+        except ClientError as error:
+            if _code(error) in _NO_UPLOAD:
+                return None
+            raise
+
+    def _complete(self, key: str, upload_id: str, parts: Mapping[int, str]) -> Exception | None:
+        listed = [{"PartNumber": number, "ETag": tag} for number, tag in sorted(parts.items())]
+        try:
+            self._client.complete_multipart_upload(
+                Bucket=self._bucket,
+                Key=self._before + key,
+                UploadId=upload_id,
+                MultipartUpload={"Parts": listed},
+            )
+        except ClientError as error:
+            if _code(error) in _NO_UPLOAD:
+                return NotFound(f"There is no upload of {key!r} in the store {self.name}.")
+            if _code(error) in _UNFIT_PARTS:
+                return Conflict(
+                    f"The store {self.name} cannot make {key!r} of these parts: {_code(error)}.",
+                    fix="Upload the missing parts again, then complete.",
+                    field="parts",
+                )
+            raise
+        return None
+
+    def _abort(self, key: str, upload_id: str) -> None:
+        try:
+            self._client.abort_multipart_upload(Bucket=self._bucket, Key=self._before + key, UploadId=upload_id)
+        except ClientError as error:
+            if _code(error) not in _NO_UPLOAD:
+                raise
 
     def _put(self, key: str, data: bytes) -> None:
         self._client.put_object(Bucket=self._bucket, Key=self._before + key, Body=data)

@@ -34,7 +34,7 @@ class URLSigner:
         self._secret = secret
         self._path = path
 
-    def sign(self, key: str, verb: str, expires_at: int, size_bytes: int | None = None) -> str:
+    def sign(self, key: str, verb: str, expires_at: int, size_bytes: int | None = None, part: str = "") -> str:
         """Return the signed path and query for an object.
 
         Args:
@@ -42,11 +42,14 @@ class URLSigner:
             verb: the HTTP verb allowed.
             expires_at: the last second, since the epoch, in which it is.
             size_bytes: the length a PUT is pinned to.
+            part: which part of which upload it puts, see ``router.store.partials``; empty for a whole object.
         """
         query = {"verb": verb, "expires": str(expires_at)}
         if size_bytes is not None:
             query["size"] = str(size_bytes)
-        query["signature"] = self._signature(key, verb, query["expires"], query.get("size", ""))
+        if part:
+            query["part"] = part
+        query["signature"] = self._signature(key, verb, query["expires"], query.get("size", ""), part)
         return f"{self._path}{quote(key)}?{urlencode(query)}"
 
     def check(self, key: str, verb: str, query: Mapping[str, str], now: float) -> int | None:
@@ -65,7 +68,7 @@ class URLSigner:
             PermissionDenied: it is not; the message says why.
         """
         signed_verb, expires, size = query.get("verb", ""), query.get("expires", ""), query.get("size", "")
-        expected = self._signature(key, signed_verb, expires, size)
+        expected = self._signature(key, signed_verb, expires, size, query.get("part", ""))
         # Bytes, because compare_digest refuses text that is not ASCII.
         if not hmac.compare_digest(expected.encode(), query.get("signature", "").encode(errors="replace")):
             raise PermissionDenied(f"The signature does not fit {verb} of {key[:80]!r}.", fix=_ASK_AGAIN)
@@ -76,10 +79,10 @@ class URLSigner:
             raise PermissionDenied(f"This URL expired {late_s:.0f} s ago.", fix=_ASK_AGAIN)
         return int(size) if size else None
 
-    def _signature(self, key: str, verb: str, expires: str, size: str) -> str:
+    def _signature(self, key: str, verb: str, expires: str, size: str, part: str) -> str:
         # No field can hold a newline unescaped by the next one's position: a key is checked before it is
         # signed, and the others are numbers or a verb when they are.
-        message = "\n".join((verb, expires, size, key)).encode(errors="replace")
+        message = "\n".join((verb, expires, size, part, key)).encode(errors="replace")
         return hmac.new(self._secret, message, hashlib.sha256).hexdigest()
 
 

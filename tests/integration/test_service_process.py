@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from faas.errors import ServiceUnavailable
-from faas.models import CreateObject, Grant, Group, GroupResults, SubmitRequest, TaskPage, TaskQuery, WhoAmI
+from faas.models import CreateObject, Group, GroupResults, SubmitRequest, TaskPage, TaskQuery, Upload, WhoAmI
 from tests.integration.served import Served, batch, fail_to_serve, register, submit
 from tests.services.moto_server import MotoServer
 from tests.services.processes import free_port
@@ -139,7 +139,7 @@ def test_its_log_holds_no_secrets(tmp_path: Path) -> None:
         token = served.credentials.token
         submit(link, batch(register(link), 1))
         link.request("POST", "/v1/tasks/search", TaskQuery(function="hunter2\x00"), response=TaskPage)
-        grant = link.request("POST", "/v1/objects", CreateObject(size_bytes=7), response=Grant)
+        [grant] = link.request("POST", "/v1/objects", CreateObject(size_bytes=7), response=Upload).grants
         link.put_object(grant, b"hunter2")
         httpx.put(served.url + grant.url[:-1], content=b"hunter2", trust_env=False)
         httpx.get(f"{served.url}/v1/whoami?token={token}", headers={"Authorization": "Bearer faas_hunter2"})

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import serialization
 
 from faas.errors import ServiceUnavailable
 from faas.link import Link
-from faas.models import CreateObject, Grant, WhoAmI
+from faas.models import CreateObject, Grant, Upload, WhoAmI
 from tests.integration.served import Served, fail_to_serve
 from tests.services.certificates import Certificates, make_certificates
 from tests.services.processes import free_port
@@ -56,7 +56,7 @@ def test_requests_and_objects_with_the_sites_authority(
     monkeypatch.setenv("SSL_CERT_FILE", str(certificates.authority))
     with served.link() as link:
         assert link.request("GET", "/v1/whoami", response=WhoAmI).scope == "client"
-        grant = link.request("POST", "/v1/objects", CreateObject(size_bytes=5), response=Grant)
+        [grant] = link.request("POST", "/v1/objects", CreateObject(size_bytes=5), response=Upload).grants
         link.put_object(grant, b"bytes")
         again = link.request("GET", f"/v1/objects/{grant.object_id}", response=Grant)
         assert link.get_object(again) == b"bytes"

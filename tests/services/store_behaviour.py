@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import AsyncIterator
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -10,7 +11,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 import httpx
 import pytest
 
-from faas.errors import InvalidRequest, NotFound
+from faas.errors import Conflict, InvalidRequest, NotFound
 from router.store import MAX_OBJECT_BYTES, SignedURL, Store
 
 NOT_KEYS = [
@@ -36,6 +37,8 @@ NOT_KEYS = [
     "/".join(["x"] * 400),
 ]
 KEY = "segments/5f0c7e0e/2026-11-22/9b1d"
+PART = 5 * 1024 * 1024
+"""The smallest that a part but the last may be on S3."""
 
 
 class StoreBehaviour:
@@ -100,6 +103,54 @@ class StoreBehaviour:
         await _put(store, http, KEY, b"the first")
         await _put(store, http, KEY, b"second")
         assert await store.read(KEY) == b"second"
+
+    async def test_parts_in_any_order_make_an_object(self, store: Store, http: httpx.AsyncClient) -> None:
+        upload_id = await store.begin_upload(KEY)
+        pieces = {number: os.urandom(length) for number, length in ((1, PART), (2, PART), (3, 1000))}
+        tags = {}
+        for number in (3, 1, 2):
+            tags[number] = await _put_part(store, http, upload_id, number, pieces[number])
+        assert await store.size(KEY) is None
+        stored = await store.stored_parts(KEY, upload_id)
+        assert {number: tag.strip('"') for number, tag in stored.items()} == {
+            number: tag.strip('"') for number, tag in tags.items()
+        }
+        await store.complete_upload(KEY, upload_id, tags)
+        assert await store.read(KEY) == b"".join(pieces.values())
+        with pytest.raises(NotFound):
+            await store.stored_parts(KEY, upload_id)
+        with contextlib.suppress(NotFound):  # S3 itself says yes again for a while
+            await store.complete_upload(KEY, upload_id, tags)
+        assert await store.size(KEY) == 2 * PART + 1000
+
+    async def test_a_part_may_come_again(self, store: Store, http: httpx.AsyncClient) -> None:
+        upload_id = await store.begin_upload(KEY)
+        await _put_part(store, http, upload_id, 1, os.urandom(PART))
+        first, last = os.urandom(PART), os.urandom(10)
+        tags = {
+            1: await _put_part(store, http, upload_id, 1, first),
+            2: await _put_part(store, http, upload_id, 2, last),
+        }
+        await store.complete_upload(KEY, upload_id, tags)
+        assert await store.read(KEY) == first + last
+
+    async def test_an_upload_with_a_part_missing_is_no_object(self, store: Store, http: httpx.AsyncClient) -> None:
+        upload_id = await store.begin_upload(KEY)
+        tag = await _put_part(store, http, upload_id, 1, os.urandom(PART))
+        with pytest.raises(Conflict):
+            await store.complete_upload(KEY, upload_id, {1: tag, 2: tag})
+        assert await store.size(KEY) is None
+        assert list(await store.stored_parts(KEY, upload_id)) == [1]
+        await store.abort_upload(KEY, upload_id)
+
+    async def test_an_aborted_upload_leaves_nothing(self, store: Store, http: httpx.AsyncClient) -> None:
+        upload_id = await store.begin_upload(KEY)
+        await _put_part(store, http, upload_id, 1, os.urandom(PART))
+        for _ in range(2):
+            await store.abort_upload(KEY, upload_id)
+        with pytest.raises(NotFound):
+            await store.stored_parts(KEY, upload_id)
+        assert [found.key async for found in store.list()] == []
 
     async def test_reading_ranges(self, store: Store) -> None:
         await store.write(KEY, b"0123456789")
@@ -185,6 +236,20 @@ class RealStoreBehaviour(StoreBehaviour):
         assert 400 <= (await http.put(grant.url, content=data)).status_code < 500
         assert await store.size(KEY) is None
 
+    async def test_a_part_of_another_length_or_number_than_pinned_is_refused(
+        self, store: Store, http: httpx.AsyncClient
+    ) -> None:
+        upload_id = await store.begin_upload(KEY)
+        grant = await store.grant_part(KEY, upload_id, 1, offset=0, size_bytes=5, expires_s=60)
+        for url, data in (
+            (grant.url, b"1234"),
+            (grant.url, b"123456"),
+            (grant.url.replace("partNumber=1", "partNumber=2").replace(".1.0", ".2.0"), b"12345"),
+        ):
+            assert 400 <= (await http.put(url, content=data)).status_code < 500
+        assert await store.stored_parts(KEY, upload_id) == {}
+        await store.abort_upload(KEY, upload_id)
+
     async def test_an_expired_url_is_refused(self, store: Store, http: httpx.AsyncClient) -> None:
         await store.write(KEY, b"secret")
         grant = await self.expired(store, KEY)
@@ -228,6 +293,15 @@ async def _put(store: Store, http: httpx.AsyncClient, key: str, data: bytes) -> 
     grant = await store.grant(key, "PUT", expires_s=60)
     answer = await http.put(grant.url, content=data, headers=grant.headers)
     assert answer.status_code == 200, answer.text
+
+
+async def _put_part(store: Store, http: httpx.AsyncClient, upload_id: str, number: int, data: bytes) -> str:
+    grant = await store.grant_part(
+        KEY, upload_id, number, offset=(number - 1) * PART, size_bytes=len(data), expires_s=60
+    )
+    answer = await http.put(grant.url, content=data, headers=grant.headers)
+    assert answer.status_code == 200, answer.text
+    return answer.headers["etag"]
 
 
 async def _get(

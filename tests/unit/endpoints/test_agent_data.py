@@ -332,3 +332,17 @@ async def test_results_at_hand_need_no_fetching(service: FakeService, engine: Se
         assert await end(service, service.add(CODE, **fields)) == ["succeeded"]
     assert engine.tasks[0].values == fields["values"]
     assert fetches(service) == 0
+
+
+@pytest.mark.parametrize("size", [1000, 400_000])
+async def test_damaged_arguments_fail_their_task_with_words(
+    service: FakeService, engine: Seen, tmp_path: Path, size: int
+) -> None:
+    grant, other = (service.get_grant(service.put(bytes([number]) * size)) for number in range(2))
+    async with running(service, engine, tmp_path):
+        good = service.add(CODE, argument_object=msgspec.structs.replace(grant, sha256=grant.object_id))
+        damaged = service.add(CODE, argument_object=msgspec.structs.replace(other, sha256="0" * 64))
+        assert await end(service, good) == ["succeeded"]
+        assert await end(service, damaged) == ["failed"]
+        assert "twice, and was stored with 0000" in why(service, damaged)[1]
+    assert list((places_in(tmp_path).run / "values").iterdir()) == []

@@ -32,6 +32,7 @@ from faas.models import (
     SubmitRequest,
     SubmitResponse,
     TaskResult,
+    Upload,
 )
 from faas.packing import function_id, pack_value, unpack_value
 from faas.references import TaskReference
@@ -204,10 +205,11 @@ class FakeService:
         assert len(task.payload) <= INLINE_ARGUMENT_BYTES
         return ""
 
-    def _create_object(self, request: CreateObject) -> Grant:
+    def _create_object(self, request: CreateObject) -> Upload:
         name = f"object-{next(self._numbers)}"
         self.objects[name] = bytearray()
-        return Grant(object_id=name, verb="PUT", url=f"/v1/store/{name}?signature=put")
+        put = Grant(object_id=name, verb="PUT", url=f"/v1/store/{name}?signature=put")
+        return Upload(object_id=name, size_bytes=request.size_bytes, grants=[put])
 
     def _cancel(self, request: CancelRequest) -> CancelResponse:
         cancelled, others = [], {}

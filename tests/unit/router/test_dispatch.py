@@ -19,6 +19,7 @@ from faas.models import (
     Pool,
     Shape,
     Task,
+    Upload,
 )
 from tests.unit.router.callers import Agent, Caller, Federation, allow, submit, task
 
@@ -254,7 +255,7 @@ async def test_an_endpoint_fetches_code_only_while_it_holds_a_task(ada: Caller, 
 
 async def test_an_argument_object_goes_round(ada: Caller, agent: Agent, other_agent: Agent) -> None:
     data = b"large arguments" * 1000
-    put = await ada.ask("POST", "/v1/objects", CreateObject(size_bytes=len(data)), answer=Grant)
+    [put] = (await ada.ask("POST", "/v1/objects", CreateObject(size_bytes=len(data)), answer=Upload)).grants
     assert put.verb == "PUT"
     assert (await ada.http.put(put.url, content=data[:-1], headers=put.headers)).status_code == 400
     assert (await ada.http.put(put.url, content=data, headers=put.headers)).status_code == 200

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from faas.errors import ConfigurationError
-from faas.models import CreateObject, Grant, Task
+from faas.models import CreateObject, Task, Upload
 from registry import objects, sessions
 from registry.database import Transaction
 from router.service import Service
@@ -112,6 +112,6 @@ async def test_objects_nothing_refers_to_are_deleted(tmp_path: Path, monkeypatch
     monkeypatch.setattr(objects, "forget", watched)
     async with federation(tmp_path) as service:
         ada = await service.person("ada")
-        await ada.ask("POST", "/v1/objects", CreateObject(size_bytes=3), answer=Grant)
+        await ada.ask("POST", "/v1/objects", CreateObject(size_bytes=3), answer=Upload)
         await asyncio.wait_for(forgotten.wait(), PATIENCE_S)
         assert [found.key async for found in service.service.store.list()] == []
