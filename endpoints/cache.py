@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import itertools
 import logging
 import os
 import re
 import shutil
+import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -24,7 +26,10 @@ _Key: TypeAlias = tuple[str, str]
 _COMING = ".coming"
 _GOING = ".going"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_OWNER = re.compile(r"[0-9A-Za-z-]{1,64}")
 _MOST_TOLD = 20_000
+_MOST_NEWS = 5_000
+_TOUCH_S = 60.0
 
 
 class Cached:
@@ -35,7 +40,7 @@ class Cached:
         size_bytes: as far as is known.
     """
 
-    __slots__ = ("coming", "directory", "key", "size_bytes", "users")
+    __slots__ = ("coming", "directory", "key", "paths", "size_bytes", "touched_at", "users")
 
     def __init__(self, key: _Key, directory: Path, size_bytes: int) -> None:
         self.key = key
@@ -43,6 +48,9 @@ class Cached:
         self.size_bytes = size_bytes
         self.users = 0
         self.coming: asyncio.Task[None] | None = None
+        self.paths: dict[str, Path] = {}
+        """Its file by the names that tasks gave it."""
+        self.touched_at = 0.0
 
 
 class Cache:
@@ -114,8 +122,11 @@ class Cache:
             fetch: fetches it, if it has to be.
 
         Raises:
+            ValueError: the owner's id or the digest is none: they would name other places.
             Exception: what ``fetch`` raised; the next one who asks tries again.
         """
+        if not _DIGEST.fullmatch(digest) or not _OWNER.fullmatch(owner_id):
+            raise ValueError(f"{digest!r} is no checksum, or {owner_id!r} no identity's id.")
         key = (owner_id, digest)
         cached = self._entries.get(key)
         if cached is not None and not self._is_sound(cached, size_bytes):
@@ -136,7 +147,7 @@ class Cache:
             if cached.coming is not None:
                 await asyncio.shield(cached.coming)
             else:
-                _touch(cached.directory)
+                _touch(cached)
         except BaseException:
             self.give_back(cached)
             raise
@@ -144,7 +155,10 @@ class Cache:
 
     def path(self, cached: Cached, name: str) -> Path:
         """Its file, under a name that another task may have given it otherwise."""
-        path = cached.directory / file_name(name)
+        path = cached.paths.get(name)
+        if path is not None:
+            return path
+        path = cached.paths[name] = cached.directory / file_name(name)
         if not path.exists():
             (first,) = (each for each in cached.directory.iterdir() if not each.is_symlink())
             with contextlib.suppress(FileExistsError):
@@ -166,8 +180,9 @@ class Cache:
         """What it has come to hold, and what it has dropped, since the service was :meth:`told`."""
         if not self._changed:
             return {}, []
-        came = {digest: self._sizes[digest] for digest in self._changed if digest in self._sizes}
-        return came, [digest for digest in self._changed if digest not in self._sizes]
+        told = list(itertools.islice(self._changed, _MOST_NEWS))
+        came = {digest: self._sizes[digest] for digest in told if digest in self._sizes}
+        return came, [digest for digest in told if digest not in self._sizes]
 
     def told(self, came: dict[str, int], went: list[str]) -> None:
         """The service knows this now; what changed once more meanwhile is told again."""
@@ -267,9 +282,13 @@ def _look_at(coming: asyncio.Task[None]) -> None:
         coming.exception()
 
 
-def _touch(directory: Path) -> None:
-    """Note on disk that it was used, for the next agent."""
+def _touch(cached: Cached) -> None:
+    """Note on disk, now and then, that it was used, for the next agent."""
+    now = time.monotonic()
+    if now < cached.touched_at + _TOUCH_S:
+        return
+    cached.touched_at = now
     with contextlib.suppress(OSError):
-        for entry in os.scandir(directory):
+        for entry in os.scandir(cached.directory):
             if not entry.is_symlink():
                 os.utime(entry.path)

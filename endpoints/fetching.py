@@ -8,14 +8,16 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import IO, TypeAlias
+from typing import IO, TypeAlias, TypeVar
 
+from endpoints.locations import NotHere
 from endpoints.service import Service
 from faas.errors import ChecksumMismatch, RequestRefused
 from faas.models import Grant, Input, Location
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
 Renew: TypeAlias = Callable[[], Awaitable[Grant | None]]
 """Gets a new grant for the same, None if there is none to be had."""
 
@@ -38,7 +40,8 @@ async def fetch(service: Service, wanted: Input, path: Path, renew: Renew) -> No
         renew: called when the grant has expired.
 
     Raises:
-        RequestRefused: the store does not give it.
+        RequestRefused: the store does not give it, or the grant has expired and there is no other.
+        NotHere: the store refuses fresh grants too.
         ChecksumMismatch: what came was wrong twice.
         OSError: it cannot be written.
     """
@@ -49,16 +52,33 @@ async def fetch(service: Service, wanted: Input, path: Path, renew: Renew) -> No
             return
         if again:
             logger.warning("object %s came with a wrong checksum; fetching it again", wanted.grant.object_id)
-    raise ChecksumMismatch(
-        f"Object {wanted.grant.object_id} came with the checksum {came}, twice, and was stored with {wanted.sha256}."
+    raise mismatch(wanted.grant.object_id, came, wanted.sha256)
+
+
+def mismatch(object_id: str, came: str, stored: str) -> ChecksumMismatch:
+    """The error for an object that came twice with another checksum than it was stored with."""
+    return ChecksumMismatch(
+        f"Object {object_id} came with the checksum {came}, twice, and was stored with {stored}."
         " What the store holds is damaged, or changed on its way by a proxy: put the data once more."
     )
 
 
+def checksum_of(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal; read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE_BYTES):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
 async def _write(source: _Source, wanted: Input, path: Path) -> str:
     """Fetch all of it; returns its checksum."""
+    if wanted.size_bytes < 0:
+        await source.save(path)
+        return await asyncio.to_thread(checksum_of, path)
     digest = hashlib.sha256()
-    offsets = iter(range(0, max(0, wanted.size_bytes), _PIECE_BYTES))
+    offsets = iter(range(0, wanted.size_bytes, _PIECE_BYTES))
     coming: deque[asyncio.Task[bytes]] = deque()
 
     def ask() -> None:
@@ -68,8 +88,6 @@ async def _write(source: _Source, wanted: Input, path: Path) -> str:
             coming.append(asyncio.ensure_future(source.get(location)))
 
     with path.open("wb") as file:
-        if wanted.size_bytes < 0:
-            await asyncio.to_thread(_add, file, digest, await source.get(None))
         try:
             for _ in range(_AHEAD):
                 ask()
@@ -100,16 +118,28 @@ class _Source:
         self._renew = renew
         self._renewing = asyncio.Lock()
 
-    async def get(self, location: Location | None) -> bytes:
-        """A piece, or all of it."""
+    async def get(self, location: Location) -> bytes:
+        """A piece of it."""
+        return await self._by_grant(lambda grant: self._service.get_object(grant, location))
+
+    async def save(self, path: Path) -> None:
+        """All of it, where its size is not known."""
+        await self._by_grant(lambda grant: self._service.save_object(grant, path))
+
+    async def _by_grant(self, call: Callable[[Grant], Awaitable[T]]) -> T:
         renewals = 0
         while True:
             grant = self._grant
             try:
-                return await self._service.get_object(grant, location)
+                return await call(grant)
             except RequestRefused as error:
-                if error.status not in _EXPIRED or renewals == _RENEWALS:
+                if error.status not in _EXPIRED:
                     raise
+                if renewals == _RENEWALS:
+                    raise NotHere(
+                        f"The store does not give {grant.object_id} to this site, with fresh grants either: {error}",
+                        "serialization",
+                    ) from error
                 async with self._renewing:
                     if self._grant is grant and not await self._renewed():
                         raise

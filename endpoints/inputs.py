@@ -36,6 +36,7 @@ class Inputs:
 
         Raises:
             NotHere: this site neither has a file nor leave to fetch it.
+        ValueError: a name or a checksum is none.
             RequestRefused: the store does not give an object.
             ChecksumMismatch: it gives another.
             OSError: a file system does not work.
@@ -51,7 +52,11 @@ class Inputs:
                 if name not in task.inputs:  # else a bucket has it
                     raise
         wanted = {name: each for name, each in task.inputs.items() if name not in held.value_files}
-        await asyncio.gather(*(self._fetch(held, name, each) for name, each in wanted.items()))
+        # All are waited for, whatever becomes of one: what comes late would stay pinned for ever.
+        fetching = [self._fetch(held, name, each) for name, each in wanted.items()]
+        for error in await asyncio.gather(*fetching, return_exceptions=True):
+            if error is not None:
+                raise error
 
     async def _fetch(self, held: Held, name: str, wanted: Input) -> None:
         attempt = held.task.attempt

@@ -165,7 +165,11 @@ class Intake:
                 raise ValueError(f"The lease has no grant for the result of task {task_id}.")
             wanted.append((task_id, grant, location))
         if wanted:
-            await asyncio.gather(*(self._fetch_value(held, *each) for each in wanted))
+            # All are waited for, whatever becomes of one: what comes late would never be given back.
+            fetching = [self._fetch_value(held, *each) for each in wanted]
+            for error in await asyncio.gather(*fetching, return_exceptions=True):
+                if error is not None:
+                    raise error
         if task.inputs or task.files:
             await self._inputs.bring(held)
         if task.outputs:

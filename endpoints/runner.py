@@ -376,15 +376,23 @@ class ObjectRef:
         """The site's copy, opened to read bytes."""
         return open(copies.path(self.object_id), "rb")
 
-    def read(self) -> Any:
+    def read(self) -> bytes:
+        """Its bytes as they are stored: a value's are packed."""
+        return copies.packed(self.object_id)
+
+    def get(self) -> Any:
         """What was put: the bytes, or the value."""
         return copies.read(self.object_id, self.content)
 
     def download(self, path: Any) -> Any:
-        """Copy it to a path; returns that."""
+        """Copy it to a file, or into a directory under its own name; returns the file's path."""
+        import pathlib
         import shutil
 
-        return shutil.copyfile(copies.path(self.object_id), path)
+        target = pathlib.Path(path)
+        if target.is_dir():
+            target = target / (self.name or self.object_id)
+        return shutil.copyfile(copies.path(self.object_id), target)
 
     def __copy__(self) -> "ObjectRef":
         return self

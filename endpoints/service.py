@@ -109,6 +109,10 @@ class Service:
         """Fetch an object or a range of it."""
         return await self._patiently("object store", lambda: self._link.get_object(grant, location))
 
+    async def save_object(self, grant: Grant, path: Path, small_bytes: int = -1) -> bytes | None:
+        """Fetch an object of any size into a file; one of few bytes is returned instead."""
+        return await self._patiently("object store", lambda: self._link.save_object(grant, path, small_bytes))
+
     async def put_object(self, grant: Grant, data: bytes | Path) -> None:
         """Store an object."""
         await self._patiently("object store", lambda: self._link.put_object(grant, data))

@@ -280,3 +280,5 @@ class Site:
             loop.cancel()
         if self._loops:
             await asyncio.wait(self._loops)
+        for held in self.ledger:
+            held.free()  # the cache outlives the session

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import itertools
 from pathlib import Path
 
+from endpoints.fetching import checksum_of, mismatch
 from endpoints.service import Service
 from faas.models import Grant, Location
 
@@ -47,6 +49,7 @@ class Values:
 
         Raises:
             RequestRefused: the store does not give it.
+            ChecksumMismatch: it gives other bytes than were stored.
         """
         key = (grant.object_id, location.offset, location.length_bytes) if location else (grant.object_id, 0, -1)
         value = self._values.get(key)
@@ -79,12 +82,28 @@ class Values:
             if location is not None and location.length_bytes > IN_CHUNK_BYTES:
                 value.path = await self._to_file(grant, location)
                 return
-            data = b"" if location and not location.length_bytes else await self._service.get_object(grant, location)
-            if len(data) > IN_CHUNK_BYTES:
-                value.path = self._directory / f"{next(self._names)}"
-                await asyncio.to_thread(value.path.write_bytes, data)
+            if location is not None:
+                value.data = await self._service.get_object(grant, location) if location.length_bytes else b""
+                return
+            await self._fetch_whole(value, grant)
+
+    async def _fetch_whole(self, value: Value, grant: Grant) -> None:
+        """Fetch an object of unknown size; once more if its checksum is wrong."""
+        path = self._directory / f"{next(self._names)}"
+        for again in (True, False):
+            data = await self._service.save_object(grant, path, IN_CHUNK_BYTES)
+            if data is None:
+                value.path = path
             else:
                 value.data = data
+            if not grant.sha256:
+                return
+            came = await asyncio.to_thread(checksum_of, path) if data is None else hashlib.sha256(data).hexdigest()
+            if came == grant.sha256:
+                return
+            if not again:
+                path.unlink(missing_ok=True)
+                raise mismatch(grant.object_id, came, grant.sha256)
 
     async def _to_file(self, grant: Grant, location: Location) -> Path:
         """Fetch piece by piece: a large value need not fit into the agent's memory."""

@@ -429,7 +429,7 @@ class Client(Catalogue):
         Raises:
             NotFound: there is no such object of yours.
         """
-        self.link.request("POST", f"/v1/objects/{_object_id(reference)}/keep", response=ObjectInfo)
+        self.link.request("POST", f"/v1/objects/{_object_id(reference)}/keep", Nothing(), response=ObjectInfo)
 
     def delete(self, reference: ObjectRef | str) -> None:
         """Delete an object.

@@ -40,6 +40,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _UPLOAD_PIECE_BYTES = 1024 * 1024
+_DOWNLOAD_PIECE_BYTES = 1024 * 1024
 
 
 class Link:
@@ -81,6 +82,7 @@ class Link:
     def _connect(self) -> None:
         self._process = os.getpid()
         self._transports = Transports(lambda proxy: self._transport or blocking(proxy))
+        self._bulk = Transports(lambda proxy: self._transport or _bulk(proxy))
         self._transports.to(httpx.URL(self.url))  # complains of wrong settings now rather than at the first request
 
     def request(
@@ -154,7 +156,7 @@ class Link:
         url = object_url(self.url, grant)
 
         def once() -> str:
-            answer = self._send("PUT", url, content(), self._timeout_s, headers)
+            answer = self._send("PUT", url, content(), self._timeout_s, headers, transports=self._bulk)
             return str(answer.headers.get("ETag", ""))
 
         return self._repeat(once, url, self._timeout_s)
@@ -219,10 +221,11 @@ class Link:
         timeout_s: float,
         headers: dict[str, str],
         params: Parameters | None = None,
+        transports: Transports[httpx.BaseTransport] | None = None,
     ) -> httpx.Response:
         try:
             request = outgoing(method, url, content, timeout_s, headers, params)
-            answer = self._transports.to(request.url).handle_request(request)
+            answer = (transports or self._transports).to(request.url).handle_request(request)
             answer.request = request
             try:
                 answer.read()
@@ -239,7 +242,7 @@ class Link:
         done = 0
         try:
             request = outgoing("GET", url, None, self._timeout_s, headers)
-            answer = self._transports.to(request.url).handle_request(request)
+            answer = self._bulk.to(request.url).handle_request(request)
             answer.request = request
             try:
                 if not answer.is_success:
@@ -272,7 +275,7 @@ class Link:
 
     def close(self) -> None:
         """Close every connection."""
-        for transport in self._transports.made:
+        for transport in self._transports.made + self._bulk.made:
             transport.close()
 
     def __enter__(self) -> Self:
@@ -280,6 +283,12 @@ class Link:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _bulk(proxy: str | None) -> httpx.BaseTransport:
+    from faas.bulk import BulkTransport  # most clients never have anything large
+
+    return BulkTransport(proxy)
 
 
 class AsyncLink:
@@ -346,6 +355,40 @@ class AsyncLink:
 
         return await self._repeat(once, url, self._timeout_s)
 
+    async def save_object(self, grant: Grant, path: Path, small_bytes: int = -1) -> bytes | None:
+        """Fetch an object of any size into a file; see :meth:`Link.get_object`.
+
+        Args:
+            grant: for it.
+            path: written anew, in pieces as they come.
+            small_bytes: an object up to this size is returned and not written.
+
+        Returns:
+            The bytes, if they are few; else None.
+        """
+        headers = object_headers(grant)
+        url = object_url(self.url, grant)
+
+        async def once() -> bytes | None:
+            return await self._save(url, headers, path, small_bytes)
+
+        return await self._repeat(once, url, self._timeout_s)
+
+    async def _save(self, url: str, headers: dict[str, str], path: Path, small_bytes: int) -> bytes | None:
+        try:
+            request = outgoing("GET", url, None, self._timeout_s, headers)
+            answer = await self._transports.to(request.url).handle_async_request(request)
+            answer.request = request
+            try:
+                if not answer.is_success:
+                    await answer.aread()
+                    raise refused_or_again(answer)
+                return await _keep(answer.aiter_bytes(_DOWNLOAD_PIECE_BYTES), path, small_bytes)
+            finally:
+                await answer.aclose()
+        except (httpx.TransportError, httpx.DecodingError) as error:
+            raise transport_failed(error, url) from error
+
     async def put_object(self, grant: Grant, data: bytes | Path) -> None:
         """Store an object, from memory or from a file; see :meth:`Link.put_object`."""
         headers = object_headers(grant)
@@ -407,3 +450,15 @@ async def _pieces(path: Path) -> AsyncIterator[bytes]:
     with path.open("rb") as file:
         while piece := await asyncio.to_thread(file.read, _UPLOAD_PIECE_BYTES):
             yield piece
+
+
+async def _keep(pieces: AsyncIterator[bytes], path: Path, small_bytes: int) -> bytes | None:
+    """Write pieces to a file as they come, off the event loop; or return them if they are few."""
+    piece = await anext(pieces, b"")
+    if len(piece) <= min(small_bytes, _DOWNLOAD_PIECE_BYTES - 1):  # then it is the only one
+        return piece
+    with path.open("wb") as file:
+        while piece:
+            await asyncio.to_thread(file.write, piece)
+            piece = await anext(pieces, b"")
+    return None

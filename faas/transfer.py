@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from faas.errors import ChecksumMismatch, FaasError, PermissionDenied
+from faas.errors import ChecksumMismatch, FaasError, PermissionDenied, ServiceUnavailable
 from faas.link import Link
 from faas.models import CompleteUpload, CreateObject, Grant, Location, ObjectInfo, Upload, WantParts
 from faas.parts import RANGE_BYTES, Part, parts
@@ -21,6 +22,8 @@ PIECE_BYTES = 1024 * 1024
 _SLICE = 32
 """Grants asked for at once."""
 _GRANT_TRIES = 3
+_MARGIN_S = 60.0
+_SHORTEST_S = 30.0
 
 Progress = Callable[[int], None]
 """Told how many more bytes went; from any thread."""
@@ -199,7 +202,7 @@ def carry_out(
     def job(part: Part) -> Callable[[Check], str]:
         return lambda check: _send_part(link, source, part, grants, progress, check)
 
-    with SideBySide([job(part) for part in todo], THREADS) as going:
+    with _told_how_to_go_on(upload), SideBySide([job(part) for part in todo], THREADS) as going:
         if digest is not None:  # while the parts are on their way
             for offset in range(0, source.size_bytes, PIECE_BYTES):
                 digest.update(source.read(offset, min(PIECE_BYTES, source.size_bytes - offset)))
@@ -214,6 +217,19 @@ def carry_out(
     return ObjectInfo(object_id=upload.object_id, size_bytes=upload.size_bytes, sha256=sha256)
 
 
+@contextmanager
+def _told_how_to_go_on(upload: Upload) -> Iterator[None]:
+    try:
+        yield
+    except ServiceUnavailable as error:
+        if not upload.part_bytes:
+            raise
+        raise ServiceUnavailable(
+            f"{error} What is stored so far stays for a day: go on with client.put(…, resume={upload.object_id!r}) or "
+            f"`faas object put --resume {upload.object_id}`."
+        ) from error
+
+
 class _Grants:
     """Grants for the parts of an upload, asked for in slices, and anew for a part whose grant was refused."""
 
@@ -224,24 +240,33 @@ class _Grants:
         self._missing = [part.number for part in parts(upload.size_bytes, upload.part_bytes)]
         self._missing = [number for number in self._missing if number not in upload.stored]
         self._lock = threading.Lock()
-        self._held: dict[int, Grant] = dict(zip(self._missing, upload.grants, strict=False))
+        self._held: dict[int, tuple[float, Grant]] = {}
+        self._hold(self._missing, upload.grants)
 
     def take(self, number: int) -> Grant:
         """One for a part; no part gets the same grant twice."""
         with self._lock:
-            if number not in self._held:
+            good_until, grant = self._held.pop(number, (0.0, None))
+            if grant is None or time.monotonic() > good_until:
                 self._ask(number)
-            return self._held.pop(number)
+                _, grant = self._held.pop(number)
+            return grant
+
+    def _hold(self, numbers: list[int], grants: list[Grant]) -> None:
+        now, here = time.time(), time.monotonic()
+        for number, grant in zip(numbers, grants, strict=False):
+            # A store that finds a grant expired may break the connection off before that is heard.
+            self._held[number] = (here + max(_SHORTEST_S, grant.expires_at - now - _MARGIN_S), grant)
 
     def _ask(self, number: int) -> None:
         if self._whole:
             answer = self._link.request("GET", f"{self._path}/upload", response=Upload)
-            self._held[number] = answer.grants[0]
+            self._hold([number], answer.grants)
             return
         place = self._missing.index(number)
         numbers = self._missing[place : place + _SLICE]
         answer = self._link.request("POST", f"{self._path}/parts", WantParts(numbers=numbers), response=Upload)
-        self._held.update(zip(numbers, answer.grants, strict=True))
+        self._hold(numbers, answer.grants)
 
 
 def _send_part(link: Link, source: Source, part: Part, grants: _Grants, progress: Progress, check: Check) -> str:

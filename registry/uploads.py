@@ -246,6 +246,7 @@ def _info(row: AnyRow) -> ObjectInfo:
         content=row.content,
         name=row.name or "",
         kept=bool(row.kept),
+        unfinished=row.upload_id is not None,
         created_at=row.created_at,
         expires_at=row.expires_at,
         location_key=row.key,

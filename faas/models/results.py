@@ -112,6 +112,8 @@ class ObjectInfo(Model, kw_only=True):
     content: ContentKind = "value"
     name: str = ""
     kept: bool = False
+    unfinished: bool = False
+    """Its upload in parts is not complete: it can be gone on with, see ``Upload``."""
     created_at: float = 0.0
     expires_at: float | None = None
     """When it is deleted unless something comes to refer to it; None while something does."""

@@ -136,8 +136,8 @@ async def list_objects(call: Call[None]) -> ObjectPage:
     return await call.service.database.read(uploads.find, call.principal, call.text("before"), limit)
 
 
-@routes.add("POST", "/objects/{object_id}/keep", "client", answer=ObjectInfo)
-async def keep_object(call: Call[None]) -> ObjectInfo:
+@routes.add("POST", "/objects/{object_id}/keep", "client", body=Nothing, answer=ObjectInfo)
+async def keep_object(call: Call[Nothing]) -> ObjectInfo:
     """Have an object stay, whether or not a task refers to it."""
     return await call.service.database.write(uploads.keep, call.principal, call.path("object_id"))
 

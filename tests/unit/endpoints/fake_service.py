@@ -76,6 +76,7 @@ class FakeService:
         """Addresses of grants that are not good any more."""
         self.renewed: list[tuple[AttemptKey, list[str]]] = []
         self.no_renewal = False
+        self.renewals_help = True
         self.grants_given = 0
         self.inline_grants = False
         self.beats_answered = 0
@@ -246,6 +247,7 @@ class FakeService:
         if self.no_renewal:
             return _problem(404, "There is no such thing.")
         self.renewed.append((wanted.attempt, wanted.names))
+        renewed = "renewed" if self.renewals_help else "again"
         leased = {task.attempt: task for answer in self.answers.values() for task in answer.tasks}[wanted.attempt]
         grants = {
             name: leased.inputs[name].grant if name in leased.inputs else leased.output_grants[name]
@@ -254,7 +256,7 @@ class FakeService:
         return _model(
             GrantsGiven(
                 grants={
-                    name: msgspec.structs.replace(grant, url=f"{grant.url}?renewed") for name, grant in grants.items()
+                    name: msgspec.structs.replace(grant, url=f"{grant.url}?{renewed}") for name, grant in grants.items()
                 }
             )
         )

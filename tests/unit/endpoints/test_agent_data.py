@@ -12,7 +12,7 @@ import pytest
 
 from endpoints.chunk import Chunk, ChunkTask, TaskReport
 from endpoints.runner import unfinished_output
-from faas.models import AttemptKey, Failure, Grant, Input
+from faas.models import AttemptKey, Failure, Grant, Input, Location
 from tests.unit.endpoints.fake_engine import FakeEngine, echo
 from tests.unit.endpoints.fake_service import FakeService, function_code
 from tests.unit.endpoints.running_agent import killed, places_in, running
@@ -292,3 +292,57 @@ async def test_objects_that_a_result_refers_to_are_reported(
         attempt = service.add(CODE)
         assert await end(service, attempt) == ["succeeded"]
         assert service.ended(attempt).objects == ["one", "two"]  # type: ignore[union-attr]
+
+
+async def test_what_a_session_that_is_over_had_pinned_may_go(
+    service: FakeService, engine: Seen, tmp_path: Path
+) -> None:
+    other = b"E" * 500_000
+    digest = hashlib.sha256(other).hexdigest()
+    async with running(service, engine, tmp_path, "cache: {max_bytes: 600000}\n"):
+        engine.open.clear()
+        for _ in range(6):  # some run, some wait
+            service.add(CODE, inputs={"o": an_input(service)})
+        service.notify()
+        await service.until(lambda: engine.chunks and service.beats and len(service.beats[-1].held) == 6)
+        service.gone.add("session-1")
+        service.notify()
+        await service.until(lambda: len(service.opened) == 2)
+        engine.open.set()
+        second = Input(grant=service.get_grant(service.put(other)), size_bytes=len(other), sha256=digest)
+        assert await end(service, service.add(CODE, inputs={"o": second})) == ["succeeded"]
+        await service.until(lambda: any(DIGEST in beat.uncached for beat in service.beats))
+
+
+async def test_a_store_that_refuses_fresh_grants_fails_the_task_and_not_the_site(
+    service: FakeService, engine: Seen, tmp_path: Path
+) -> None:
+    wanted = an_input(service)
+    service.expired.add(wanted.grant.url)
+    service.renewals_help = False
+    async with running(service, engine, tmp_path):
+        attempt = service.add(CODE, inputs={"o": wanted})
+        assert await end(service, attempt) == ["failed"]
+        assert "with fresh grants either" in why(service, attempt)[1]
+
+
+async def test_results_at_hand_need_no_fetching(service: FakeService, engine: Seen, tmp_path: Path) -> None:
+    async with running(service, engine, tmp_path):
+        fields: dict[str, Any] = {"dependencies": {"parent": Location("o", 0, 5)}, "values": {"parent": b"pk\nI1\n."}}
+        assert await end(service, service.add(CODE, **fields)) == ["succeeded"]
+    assert engine.tasks[0].values == fields["values"]
+    assert fetches(service) == 0
+
+
+@pytest.mark.parametrize("size", [1000, 400_000])
+async def test_damaged_arguments_fail_their_task_with_words(
+    service: FakeService, engine: Seen, tmp_path: Path, size: int
+) -> None:
+    grant, other = (service.get_grant(service.put(bytes([number]) * size)) for number in range(2))
+    async with running(service, engine, tmp_path):
+        good = service.add(CODE, argument_object=msgspec.structs.replace(grant, sha256=grant.object_id))
+        damaged = service.add(CODE, argument_object=msgspec.structs.replace(other, sha256="0" * 64))
+        assert await end(service, good) == ["succeeded"]
+        assert await end(service, damaged) == ["failed"]
+        assert "twice, and was stored with 0000" in why(service, damaged)[1]
+    assert list((places_in(tmp_path).run / "values").iterdir()) == []

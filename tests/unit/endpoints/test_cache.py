@@ -218,6 +218,15 @@ async def test_a_copy_has_the_ending_that_each_task_gave_it_and_is_not_to_be_wri
     assert reopened.holdings() == {DIGESTS[2]: 30}
 
 
+@pytest.mark.parametrize(
+    ("owner", "digest"), [("a", "../" * 20 + "x"), ("a", "0" * 63 + "/"), ("..", DIGESTS[1]), ("", DIGESTS[1])]
+)
+async def test_names_that_lead_elsewhere_are_refused(tmp_path: Path, owner: str, digest: str) -> None:
+    with pytest.raises(ValueError, match="no checksum, or"):
+        await open_cache(tmp_path / "cache").borrow(owner, digest, "x", 1, writing(1))
+    assert files_in(tmp_path) == []
+
+
 async def test_a_full_file_system_costs_what_nobody_uses(tmp_path: Path) -> None:
     cache = open_cache(tmp_path)
     cache.give_back(await cache.borrow("a", DIGESTS[1], "x", 1, writing(1)))

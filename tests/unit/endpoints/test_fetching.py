@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -12,10 +14,13 @@ import pytest
 from endpoints import fetching
 from endpoints.configuration import Retry
 from endpoints.fetching import fetch
+from endpoints.locations import NotHere
 from endpoints.service import Service
+from endpoints.transport import aiohttp_transport
 from faas.errors import ChecksumMismatch, RequestRefused
 from faas.link import AsyncLink
 from faas.models import Grant, Input
+from tests.services.web_server import WebServer
 
 pytestmark = pytest.mark.anyio
 
@@ -94,6 +99,9 @@ async def test_a_grant_that_expires_in_mid_transfer_is_renewed(tmp_path: Path) -
 
 async def test_a_store_that_means_no_is_believed(tmp_path: Path) -> None:
     store = Store(lambda *_: httpx.Response(403, text="AccessDenied"))
+    with pytest.raises(NotHere, match=r"with fresh grants either: .*AccessDenied"):
+        await fetch(store.service(), wanted(), tmp_path / "x", store.renew)
+    store.renewals = 9
     with pytest.raises(RequestRefused, match="AccessDenied"):
         await fetch(store.service(), wanted(), tmp_path / "x", store.renew)
     gone = Store(lambda *_: httpx.Response(404, text="NoSuchKey"))
@@ -116,6 +124,40 @@ async def test_a_wrong_checksum_is_fetched_once_more(tmp_path: Path) -> None:
     with pytest.raises(ChecksumMismatch, match=r"checksum [0-9a-f]{64}, twice"):
         await fetch(damaged.service(), wanted(), tmp_path / "x", damaged.renew)
     assert len(damaged.ranges) == 2 * pieces
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_memory_does_not_grow_with_the_object(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    monkeypatch.undo()
+    size = 96 * 1024 * 1024
+
+    async def store(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return
+        wanted = dict(scope["headers"]).get(b"range", b"bytes=0-%d" % (size - 1)).decode()
+        first, _, last = wanted.removeprefix("bytes=").partition("-")
+        left = int(last) + 1 - int(first)
+        length = (b"content-length", b"%d" % left)
+        await send({"type": "http.response.start", "status": 206 if left < size else 200, "headers": [length]})
+        while left:
+            part = min(left, 256 * 1024)
+            left -= part
+            await send({"type": "http.response.body", "body": bytes(part), "more_body": bool(left)})
+
+    with WebServer(store) as server:
+        service = Service(AsyncLink(server.url, "t", attempts=1, connect=aiohttp_transport), Retry())
+        tracemalloc.start()
+        try:
+            wanted = Input(grant=grant(), size_bytes=size if known else -1)
+            await fetch(service, wanted, tmp_path / "x", Store().renew)
+            _, peak_bytes = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+            await service.close()
+    assert (tmp_path / "x").stat().st_size == size
+    assert peak_bytes < 2 * size / 3
 
 
 async def test_pieces_cut_short_and_outages_are_tried_again(tmp_path: Path) -> None:

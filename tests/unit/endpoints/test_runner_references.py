@@ -88,7 +88,9 @@ def test_an_object_becomes_what_its_parameter_asks_for(any_chunk: ChunkMaker, st
         " **others: faas.ObjectRef):\n"
         "    assert plain == {'energy': 8.3}\n"
         "    assert path.name == 'scan.pkl' and path.read_bytes()[:3] == b'pk\\n'\n"
-        "    assert itself.read() == plain and itself.path == path and itself.open().read() == path.read_bytes()\n"
+        "    assert itself.get() == plain and itself.path == path\n"
+        "    assert itself.open().read() == itself.read() == path.read_bytes()\n"
+        "    assert itself.download('.').read_bytes() == itself.read()\n"
         "    assert raw == b'\\0\\1\\2'\n"
         "    assert [each.name for each in rest] == ['scan.bin', 'scan.pkl']\n"
         "    assert named.read_bytes() == raw\n"
@@ -242,6 +244,19 @@ def test_references_in_a_result_are_references_again_and_listed(any_chunk: Chunk
     assert set(second.objects) == {one.object_id, two.object_id}
     assert value(modules) == ([] if any_chunk.interpreter else ["faas"])
     assert last.objects == ()
+
+
+def test_what_a_function_pickles_itself_is_not_in_its_result(any_chunk: ChunkMaker, store: Store) -> None:
+    text = (
+        "from __future__ import annotations\n"
+        "def f(one: ObjectRef):\n"
+        "    import pickle\n"
+        "    back = pickle.loads(pickle.dumps({'a': one}))['a']\n"
+        "    return back.object_id == one.object_id\n"
+    )
+    add(any_chunk, store, source(any_chunk, text), store.put(b"1", "bytes"))
+    report = any_chunk.run().tasks[0]
+    assert (value(report), report.objects) == (True, ())
 
 
 def test_an_exception_that_holds_a_reference_leaves_nothing_behind(any_chunk: ChunkMaker, store: Store) -> None:

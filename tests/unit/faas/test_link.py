@@ -23,6 +23,7 @@ from faas import codec
 from faas.errors import (
     REFUSALS,
     ConfigurationError,
+    NotFound,
     PermissionDenied,
     RequestRefused,
     ServiceUnavailable,
@@ -219,6 +220,25 @@ def test_objects_are_read_in_ranges_without_the_token(linked: Linked, url: str, 
         assert "Authorization" not in request.headers
         assert request.headers["Range"] == "bytes=3-5"
         assert request.headers["X-Signed"] == "1"
+
+
+@pytest.mark.parametrize("size", [0, 1, 1000, 1001, 3 * 1024 * 1024 + 1])
+def test_objects_are_saved_unless_they_are_small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, size: int) -> None:
+    monkeypatch.setattr("faas.exchange._BACKOFF", lambda state: 0.0)
+    data = os.urandom(size)
+    grant = Grant(object_id="o", verb="GET", url="https://bucket.s3.test/o")
+    for small_bytes in (-1, 1000):
+        path = tmp_path / f"{small_bytes}"
+        answers = Answers(httpx.Response(503), httpx.Response(200, content=data))
+        kept = _asynchronous(answers, partial(_save, grant, path, small_bytes))
+        assert (path.read_bytes() if kept is None else kept) == data
+        assert path.exists() == (size > small_bytes)
+    with pytest.raises(NotFound, match="NoSuchKey"):
+        _asynchronous(Answers(httpx.Response(404, text="NoSuchKey")), partial(_save, grant, tmp_path / "x", 0))
+
+
+def _save(grant: Grant, path: Path, small_bytes: int, link: Any) -> Any:
+    return link.save_object(grant, path, small_bytes)
 
 
 def test_a_store_that_ignores_ranges_will_do(linked: Linked) -> None:

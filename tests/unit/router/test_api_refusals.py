@@ -296,7 +296,7 @@ async def test_metadata_comes_back_as_it_went(callers: Callers) -> None:
     assert answer.metadata == metadata
 
 
-@pytest.mark.parametrize("size_bytes", [-1, 6 * 1024**3, 2**62, 2**70])
+@pytest.mark.parametrize("size_bytes", [-1, 6 * 1024**4, 2**62, 2**70])
 async def test_sizes_of_objects(callers: Callers, size_bytes: int) -> None:
     body = as_json({"size_bytes": size_bytes})
     problem = await callers.ada.refusal("POST", "/v1/objects", content=body, content_type=codec.JSON)
