@@ -249,7 +249,8 @@ class Link:
                     answer.read()
                     raise refused_or_again(answer)
                 skip = 0 if answer.status_code == 206 else wanted.offset  # it ignored the range and sends everything
-                for piece in answer.iter_raw():
+                assert isinstance(answer.stream, httpx.SyncByteStream)
+                for piece in answer.stream:
                     if skip:
                         skipped = min(skip, len(piece))
                         skip -= skipped

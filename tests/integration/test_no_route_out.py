@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import faas
+from faas.models import PART_BYTES
 from tests.services.federation import Federation
 from tests.services.requirements import missing, require
 
@@ -56,6 +57,11 @@ def look_around(data: bytes, *places: tuple[str, int]) -> tuple[bytes, int, list
     return data[::-1], pathlib.Path("/proc/self/ns/net").stat().st_ino, reached
 
 
+def zeros(length: int) -> bytes:
+    """A result too large for one upload."""
+    return bytes(length)
+
+
 def test_results_go_through_the_agent(tmp_path: Path) -> None:
     with secluded_network() as (network, address), Federation(tmp_path) as federation:
         go_there = f'[ -n "$SECLUDED" ] || SECLUDED=1 exec ip netns exec {network} bash "$0"'
@@ -68,3 +74,6 @@ def test_results_go_through_the_agent(tmp_path: Path) -> None:
                 assert reversed_data == data[::-1]
                 assert where != Path("/proc/self/ns/net").stat().st_ino
                 assert reached == []
+            task_id = executor.submit(zeros, PART_BYTES + 1).task_id
+            assert client.get_result(task_id, LIMIT_S) == bytes(PART_BYTES + 1)
+            assert client.get_task(task_id)["location_key"].startswith("results/")

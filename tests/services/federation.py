@@ -75,6 +75,12 @@ class Federation:
         except httpx.TransportError:
             return False
 
+    @property
+    def service_pid(self) -> int:
+        """The service's process id."""
+        assert self._service is not None
+        return self._service.pid
+
     def kill_service(self) -> None:
         """Kill the service as a crash would."""
         assert self._service is not None
