@@ -9,6 +9,7 @@ from typing import Any
 
 import uvicorn
 
+from tests.services.certificates import Certificates
 from tests.services.processes import ServiceFailed
 
 _TIMEOUT_S = 30.0
@@ -20,19 +21,28 @@ class WebServer:
     Args:
         app: the ASGI application.
         dated: whether its answers tell the time, as servers do.
+        certificates: makes it speak TLS.
 
     Example:
         >>> with WebServer(app) as server:
         ...     httpx.get(f"{server.url}/v1/health")
     """
 
-    def __init__(self, app: Any, *, dated: bool = True) -> None:
+    def __init__(self, app: Any, *, dated: bool = True, certificates: Certificates | None = None) -> None:
         # Bound here, so that the port is known, and nobody else's, before the server runs.
         self._socket = socket.socket()
         self._socket.bind(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        scheme = "http" if certificates is None else "https"
+        self.url = f"{scheme}://127.0.0.1:{self._socket.getsockname()[1]}"
         self._up = threading.Event()
-        configuration = uvicorn.Config(app, log_level="warning", access_log=False, date_header=dated)
+        configuration = uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            date_header=dated,
+            ssl_certfile=None if certificates is None else certificates.certificate,
+            ssl_keyfile=None if certificates is None else certificates.key,
+        )
         self._server = _AnnouncedServer(configuration, self._up)
         self._thread = threading.Thread(target=self._run, name="web server", daemon=True)
 
