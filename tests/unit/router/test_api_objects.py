@@ -23,7 +23,6 @@ from faas.models import (
     Upload,
     WantParts,
 )
-from registry import objects
 from router.store.files import UPLOADS
 from tests.unit.router.callers import Agent, Caller, Callers, Federation, task
 
@@ -174,8 +173,7 @@ async def test_an_upload_that_nobody_finishes_goes_with_its_parts(
     await put(ada, upload.grants[0], b"x" * PART)
     uploads = service.service.settings.data_directory / "store" / UPLOADS
     assert len(list(uploads.iterdir())) == 1
-    doomed = await service.service.database.write(objects.doom, 10)
-    await service.service.drop_objects(doomed)
+    await service.service.janitor.delete_objects()
     assert list(uploads.iterdir()) == []
     assert (await ada.refusal("GET", f"/v1/objects/{upload.object_id}/info")).status == 404
 
