@@ -79,6 +79,10 @@ class Store(Protocol):
         """
         ...
 
+    async def abort_upload(self, key: str, upload_id: str) -> None:
+        """Drop an upload and its parts; one that does not exist is passed over."""
+        ...
+
     async def write(self, key: str, data: bytes) -> None:
         """Put a small object from the service itself; durable on return.
 

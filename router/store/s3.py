@@ -60,6 +60,9 @@ class S3Store:
             return await self._in_thread(self._sign, name, verb, expires_s, pinned)
         return self._sign(name, verb, expires_s, pinned)
 
+    async def abort_upload(self, key: str, upload_id: str) -> None:
+        await self._in_thread(self._abort, check_key(key), upload_id)
+
     async def write(self, key: str, data: bytes) -> None:
         await self._in_thread(self._put, check_key(key), data)
 
@@ -107,6 +110,13 @@ class S3Store:
             return self._presigner.sign(name, verb, now, expires_s, size_bytes)
         except BotoCoreError as error:
             raise ServiceUnavailable(explain(error, self.name, self._bucket, self._client.meta.endpoint_url)) from error
+
+    def _abort(self, key: str, upload_id: str) -> None:
+        try:
+            self._client.abort_multipart_upload(Bucket=self._bucket, Key=self._before + key, UploadId=upload_id)
+        except ClientError as error:
+            if _code(error) != "NoSuchUpload":
+                raise
 
     def _put(self, key: str, data: bytes) -> None:
         self._client.put_object(Bucket=self._bucket, Key=self._before + key, Body=data)
