@@ -196,6 +196,7 @@ class Agent:
         if not old.on_this_host:
             # Its agent may be alive there and use these files; only the service can tell.
             return ""
+        # First, for one of them may be submitting a job just now: the queue is to be read when none can any more.
         await asyncio.to_thread(stop_leftovers, old)
         # Before the old session is settled: what runs in them must not run beside its next attempt.
         await self._cancel_jobs([old, *old.left])

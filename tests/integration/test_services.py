@@ -18,7 +18,7 @@ import pytest
 from tests.services.ceph import CephGateway
 from tests.services.moto_server import MotoServer
 from tests.services.postgres import PostgresServer
-from tests.services.processes import Process, ServiceFailed
+from tests.services.processes import Process, ServiceFailed, runs, still_running
 from tests.services.requirements import require
 
 _SLEEPER = [sys.executable, "-c", "import signal; print('up', flush=True); signal.pause()"]
@@ -107,7 +107,7 @@ def test_an_interrupted_run_leaves_neither_processes_nor_files(
         run.communicate(timeout=60)
     finally:
         run.kill()
-    assert not psutil.wait_procs(started, timeout=0)[1]
+    assert still_running(started) == []
     assert list(temporary_folder.iterdir()) == []
 
 
@@ -123,10 +123,9 @@ class TestProcess:
         assert run.returncode == -signal.SIGKILL, run.stderr
         try:
             orphan = psutil.Process(int(run.stdout))
-            orphan.wait(timeout=30)
         except psutil.NoSuchProcess:
-            pass  # it was quick
-        except psutil.TimeoutExpired:
+            return  # it was quick
+        if still_running([orphan]):
             orphan.kill()
             pytest.fail("it outlived the run")
 
@@ -138,7 +137,7 @@ class TestProcess:
         process.stop(timeout_s=0.1)
         process.stop()
         assert process.has_ended()
-        assert not psutil.pid_exists(process.pid)
+        assert not runs(process.pid)
 
     def test_its_last_words_are_told(self, tmp_path: Path) -> None:
         process = Process([sys.executable, "-c", "raise SystemExit('the last words')"], tmp_path / "log")

@@ -15,7 +15,7 @@ import pytest
 
 import faas
 from faas.credentials import read_credentials
-from tests.services.processes import free_port
+from tests.services.processes import free_port, still_running
 
 
 class Up:
@@ -112,6 +112,5 @@ def test_nothing_survives_its_own_kill(up: Up) -> None:
     processes = up.processes()
     assert len(processes) >= 2
     up.process.kill()
-    _, alive = psutil.wait_procs(processes, timeout=60)
-    assert alive == []
+    assert still_running(processes) == []
     assert up.processes() == []

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from tests.services.processes import ServiceFailed
+from tests.services.processes import ServiceFailed, still_running
 from tests.sites.cluster import Cluster
 from tests.sites.configuration import Hardware, Rules
 from tests.sites.node_processes import job_processes, step_daemons
@@ -145,5 +145,5 @@ def test_stopping_leaves_nothing() -> None:
         processes = [*job_processes(cluster.slurm_conf), *step_daemons(cluster.slurm_conf)]
         folder = cluster.folder
     assert len(processes) >= 3
-    assert not any(process.is_running() and process.status() != "zombie" for process in processes)
+    assert still_running(processes, timeout_s=0.0) == []
     assert not folder.exists()
