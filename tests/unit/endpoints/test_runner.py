@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -38,6 +39,46 @@ def chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ChunkMake
     yield ChunkMaker(tmp_path)
     stop_runners()
     assert find_processes(nonce) == []
+
+
+def test_a_worker_that_is_ended_with_its_runner_blames_nobody(tmp_path: Path) -> None:
+    """As at a job's walltime: the scheduler ends all its processes with one signal, the runner before the worker."""
+    chunk = ChunkMaker(tmp_path)
+    chunk.add_source(
+        "def f(path):\n"
+        "    import os, signal\n"
+        "    with open(path, 'w') as file:\n"
+        "        file.write(str(os.getpid()))\n"
+        "    while True:\n"
+        "        signal.pause()\n",
+        str(tmp_path / "pid"),
+    )
+    os.mkfifo(tmp_path / "pid")
+    (tmp_path / "payload").write_bytes(chunk.encode())
+    program = (
+        "import sys, pathlib; from endpoints import worker; worker.SHARED_END_S = 600.0\n"
+        "worker.run_chunk(pathlib.Path(sys.argv[1]).read_bytes()); print('reported', flush=True)"
+    )
+    worker = subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path / "payload")],
+        env={**os.environ, "PYTHONPATH": str(Path.cwd())},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        runner = psutil.Process(int((tmp_path / "pid").read_text()))
+        runner.terminate()
+        assert still_running([runner]) == []
+        assert worker.stdout is not None
+        # Whoever reports at once does so within moments: it has nothing else to do.
+        readable, _, _ = select.select([worker.stdout], [], [], 1.0)
+        assert not readable
+        worker.terminate()
+        assert worker.communicate(timeout=60)[0] == ""
+        assert worker.returncode == -signal.SIGTERM
+    finally:
+        worker.kill()
+        worker.communicate()
 
 
 def under_other(chunk: ChunkMaker, which: str) -> None:
