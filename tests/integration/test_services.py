@@ -146,15 +146,32 @@ class TestProcess:
 
 
 class TestMissingSoftware:
-    def test_it_skips_the_test_and_names_the_package(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.delenv("FAAS_TESTS_REQUIRE_ALL", raising=False)
+    def test_it_skips_the_test_and_names_the_package(self) -> None:
         with pytest.raises(pytest.skip.Exception, match=r"no-such-program .*no-such-package.*make system-deps"):
             require("no-such-program", "no-such-package")
 
-    def test_it_fails_the_test_where_all_is_required(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("FAAS_TESTS_REQUIRE_ALL", "1")
-        with pytest.raises(pytest.fail.Exception, match=r"make system-deps"):
-            require("no-such-program", "no-such-package")
+    @pytest.mark.parametrize(
+        ("required", "ends"), [("", "3 skipped, 1 xfailed"), ("1", "1 failed, 1 xfailed, 2 errors")]
+    )
+    def test_every_skip_is_a_failure_where_all_is_required(self, tmp_path: Path, required: str, ends: str) -> None:
+        (tmp_path / "test_module.py").write_text("import pytest\npytest.importorskip('no_such_package')\n")
+        (tmp_path / "test_tests.py").write_text(
+            "import pytest\nfrom tests.services.requirements import require\n"
+            "def test_a(): require('no-such-program', 'no-such-package')\n"
+            "@pytest.mark.skipif(True, reason='for a reason')\ndef test_b(): pass\n"
+            "@pytest.mark.xfail\ndef test_c(): assert False\n"
+        )
+        options = ["-p", "tests.services.requirements", "-p", "no:cacheprovider", "--continue-on-collection-errors"]
+        ended = subprocess.run(
+            [sys.executable, "-m", "pytest", "-rs", *options, "--rootdir", str(tmp_path), str(tmp_path)],
+            env={**os.environ, "FAAS_TESTS_REQUIRE_ALL": required},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ends in ended.stdout, ended.stdout + ended.stderr
+        for reason in ("make system-deps", "for a reason", "no_such_package"):
+            assert reason in ended.stdout
 
     def test_what_is_there_is_found(self) -> None:
         assert os.access(require("sh", "dash"), os.X_OK)
