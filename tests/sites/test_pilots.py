@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from itertools import pairwise
 from math import inf
 from pathlib import Path
 
@@ -158,6 +159,9 @@ class Trouble:
         self.settings = SCHEDULER
         self.environment: dict[str, str] = {}
 
+    def begin(self, cluster: Cluster) -> None:
+        """What has happened at the site, besides what the settings say."""
+
     def mend(self, cluster: Cluster) -> None:
         raise NotImplementedError
 
@@ -183,6 +187,19 @@ class UnknownPartition(Trouble):
     def mend(self, cluster: Cluster) -> None:
         nodes = f"Nodes={cluster.nodes[0]}"
         cluster.run("scontrol", "create", "PartitionName=nowhere", nodes, "MaxTime=60", "State=UP")
+
+
+class ExhaustedQuota(Trouble):
+    """All jobs that the site allows are somebody's already, until one of them ends."""
+
+    words = ("Job violates accounting/QOS policy",)
+
+    def begin(self, cluster: Cluster) -> None:
+        self._job_id = cluster.submit("sleep 3600")
+        cluster.set_rules(Rules(max_jobs=1))
+
+    def mend(self, cluster: Cluster) -> None:
+        cluster.run("scancel", self._job_id)
 
 
 class NoSbatch(Trouble):
@@ -216,17 +233,23 @@ class SpoiltWorkerInit(Trouble):
         self._module.touch()
 
 
-@pytest.mark.parametrize("trouble", [UnknownAccount, UnknownPartition, NoSbatch, SpoiltWorkerInit])
+@pytest.mark.parametrize("trouble", [UnknownAccount, UnknownPartition, ExhaustedQuota, NoSbatch, SpoiltWorkerInit])
 def test_what_the_scheduler_says_is_told_and_work_goes_on_once_it_is_mended(
     trouble: type[Trouble], slurm: Cluster, tmp_path: Path
 ) -> None:
     some = trouble(tmp_path)
+    some.begin(slurm)
     with site(tmp_path / "f", slurm, some.settings + QUICK_BLOCKS, some.environment) as lab:
         with lab.executor() as executor:
             future = executor.submit(where, 1)
             lab.until(lambda: all(word in lab.told().problem for word in some.words), "the scheduler's word")  # type: ignore[attr-defined]
             lab.until(lambda: lab.told().standing == "broken", "its standing")
             lab.until(lambda: sum(block.state == "failed" for block in lab.blocks()) >= 3, "three failed blocks")
+            told = lab.federation.faas("endpoint", "status", "lab", environment=slurm.environment())
+            assert all(word in " ".join(told.split()) for word in some.words), told  # type: ignore[attr-defined]
+            asked = sorted(block.requested_at for block in lab.blocks())
+            # A second after the first and more after others; not one after the other as fast as the scheduler says no.
+            assert all(later - earlier >= 1.0 for earlier, later in pairwise(asked))
             some.mend(slurm)
             assert future.result(LIMIT_S)[0] == 1
         lab.until(lambda: not lab.told().problem, "an end of the problem")
