@@ -25,6 +25,7 @@ from endpoints.output_tail import OpenFile, no_file
 from endpoints.runner_process import Answer, RunnerEnded, RunnerKey, RunnerProcess, RunnerUnavailable
 from endpoints.verdicts import explain_end, may_be_shared
 from endpoints.warm_runners import WarmRunners
+from endpoints.whereabouts import nodes_given
 from faas.models import AttemptKey, Failure, FailureKind
 
 SENT_AHEAD = 256
@@ -87,7 +88,10 @@ class ChunkRun:
         self._broken = ""
         self._unexplained_deaths = 0
         self._interpreter = Interpreter(
-            chunk.environment, tuple(chunk.interpreter), tuple(chunk.setup), tuple(sorted(chunk.variables.items()))
+            chunk.environment,
+            tuple(chunk.interpreter),
+            tuple(chunk.setup),
+            tuple(sorted({**chunk.variables, **nodes_given()}.items())),
         )
         self._where = runners.where
         journal = self._directory / "journal"
