@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 
 from endpoints.chunking import RunTimes
 from endpoints.claim import claim_of
@@ -27,6 +27,7 @@ from faas.credentials import Credentials
 from faas.errors import AlreadyRunning, Conflict, RequestRefused
 from faas.link import AsyncLink
 from faas.models import SessionOpened
+from faas.patience import wait_a_while
 
 logger = logging.getLogger(__name__)
 
@@ -148,8 +149,7 @@ class Agent:
         if why != self._waits:
             logger.info("waiting for the agent before this one to end: %s", why)
         self._waits = why
-        with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), _TURN_S)
+        await wait_a_while(self._stopping, _TURN_S)
 
     async def _run(self, service: Service) -> int:
         work = asyncio.ensure_future(self._sessions(service))
