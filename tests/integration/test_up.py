@@ -81,12 +81,12 @@ def test_what_is_killed_comes_back_and_stop_leaves_nothing(up: Up) -> None:
     found = read_credentials(up.directory / "credentials.json")
     with faas.Client(found.url, found.token) as client:
         function_id = client.register_function(double)
-        assert client.get_result(client.run(1, function_id=function_id), timeout=60) == 2
+        assert client.get_result(client.run(1, function_id=function_id), timeout=120) == 2
 
         os.kill(service, signal.SIGKILL)
         up.read_until(rf"service \(pid {service}\) was killed by SIGKILL; starting it again")
         up.read_until(r"service runs again \(pid \d+\)")
-        assert client.get_result(client.run(2, function_id=function_id), timeout=60) == 4
+        assert client.get_result(client.run(2, function_id=function_id), timeout=120) == 4
 
         os.kill(endpoint, signal.SIGKILL)
         up.read_until(rf"endpoint \(pid {endpoint}\) was killed by SIGKILL; starting it again")
