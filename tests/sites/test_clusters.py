@@ -62,6 +62,13 @@ def test_a_quota_is_of_queued_and_running_jobs(slurm: Cluster) -> None:
     slurm.run("scancel", first)
     slurm.wait_until(lambda: not slurm.live_jobs())
     assert slurm.wait_for(slurm.submit("true"), "COMPLETED")
+    # One that is not to run again counts no more when its node is lost.
+    script = slurm.folder / "once"
+    script.write_text("#!/bin/sh\n#SBATCH --no-requeue\nexec sleep 600\n")
+    last = slurm.run("sbatch", "--parsable", "-o", "/dev/null", script).strip()
+    slurm.call_down(slurm.wait_for(last, "RUNNING").node_list)
+    assert stays(slurm, last) == ["NODE_FAIL"]
+    assert slurm.wait_for(slurm.submit("true"), "COMPLETED")
 
 
 def test_jobs_wait_in_a_closed_queue(slurm: Cluster) -> None:
