@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 from endpoints.cache import Cache
@@ -29,6 +29,7 @@ from faas.credentials import Credentials
 from faas.errors import AlreadyRunning, Conflict, RequestRefused
 from faas.link import AsyncLink
 from faas.models import SessionOpened
+from faas.patience import wait_a_while
 
 logger = logging.getLogger(__name__)
 
@@ -156,8 +157,7 @@ class Agent:
         if why != self._waits:
             logger.info("waiting for the agent before this one to end: %s", why)
         self._waits = why
-        with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), _TURN_S)
+        await wait_a_while(self._stopping, _TURN_S)
 
     async def _run(self, service: Service) -> int:
         work = asyncio.ensure_future(self._sessions(service))
@@ -209,6 +209,7 @@ class Agent:
         if not old.on_this_host:
             # Its agent may be alive there and use these files; only the service can tell.
             return ""
+        # First, for one of them may be submitting a job just now: the queue is to be read when none can any more.
         await asyncio.to_thread(stop_leftovers, old)
         # Before the old session is settled: what runs in them must not run beside its next attempt.
         await self._cancel_jobs([old, *old.left])

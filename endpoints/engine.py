@@ -18,6 +18,7 @@ from endpoints.allocation import whole_minutes
 from endpoints.block_book import BlockBook
 from endpoints.configuration import Configuration
 from endpoints.fleet import Fleet
+from endpoints.globus_config.mpi import share_of_nodes
 from endpoints.pilots import Backlog, Budget
 from endpoints.processes import NONCE_VARIABLE, stop_processes
 from endpoints.profiles import find_profile
@@ -28,7 +29,7 @@ from faas.models import Block
 
 logger = logging.getLogger(__name__)
 
-_CONTEXT = {"task_executor": {"f": "endpoints.worker.run_chunk", "a": (), "k": {}}}
+_CONTEXT: dict[str, Any] = {"task_executor": {"f": "endpoints.worker.run_chunk", "a": (), "k": {}}}
 _COMMAND_S = 20.0
 _ALIVE_S = 1.0
 _START_S = 60.0
@@ -150,6 +151,7 @@ class Engine:
         self._engine: Any = None
         self._executor: Any = None
         self._profile = find_profile(self._configuration.profile)
+        self._context = _CONTEXT
         self._fleet, self._steering = self._controller()
         self._running = False
         self._trouble = ""
@@ -191,6 +193,11 @@ class Engine:
         configuration, scheduler = self._configuration, self._configuration.scheduler
         local = self._profile.on_this_host
         nodes = 1 if local else scheduler.nodes_per_block
+        workers = nodes * configuration.workers_per_node(self._shape)
+        file = configuration.engine_file
+        if file is not None and file.mpi:
+            workers = configuration.workers_per_node(self._shape)
+            self._context = {**_CONTEXT, "resource_spec": share_of_nodes(nodes, workers)}
         walltime_s = 0.0 if local else whole_minutes(scheduler.walltime_s) * 60.0
         fleet = Fleet(
             self._shape,
@@ -206,7 +213,7 @@ class Engine:
             self._shape,
             fleet,
             configuration.blocks,
-            workers_per_block=nodes * configuration.workers_per_node(self._shape),
+            workers_per_block=workers,
             node_hours_per_block=nodes * walltime_s / 3600,
             budget=self._premises.budget,
         )
@@ -216,7 +223,7 @@ class Engine:
         """Hand a chunk to the interchange; only ever called from the event loop's thread."""
         if self._executor is None or self._executor.bad_state_is_set:
             raise EngineFailed(f"The engine gave up: {getattr(self._executor, 'executor_exception', 'not started')}")
-        future: Future[bytes] = self._executor.submit_payload(_CONTEXT, payload)
+        future: Future[bytes] = self._executor.submit_payload(self._context, payload)
         self._futures.add(future)
         future.add_done_callback(self._futures.discard)
         return future

@@ -24,8 +24,8 @@ from endpoints.engine import ChunkEngine, EngineFailed, is_loss
 from endpoints.environments import Environments
 from endpoints.journal import JournalEntries, read_journal
 from endpoints.ledger import Held, Ledger
-from endpoints.output_file import find, tail
-from endpoints.output_tail import TAIL_BYTES
+from endpoints.lost_work import lost_outcome
+from endpoints.output_file import find
 from endpoints.outputs import Outputs
 from endpoints.outstanding import Outstanding, OutstandingChunks
 from endpoints.processes import NONCE_VARIABLE, RUNNER_VARIABLE
@@ -368,25 +368,14 @@ class Handout:
             self.pause(error)
 
     def _lost(self, held: Held, why: str, at: float | None, where: Whereabouts) -> Outcome:
-        """With what is known of a worker that is gone, and what its task had printed."""
         task = held.task
-        stdout, stderr = (
-            tail(find(self._output_directory, task.attempt, task.task_id, stream), TAIL_BYTES)
-            for stream in ("out", "err")
-        )
-        return Outcome(
-            attempt=task.attempt,
-            state="lost",
-            message=why,
+        return lost_outcome(
+            task.attempt,
+            why,
             started_at=at,
-            host=where.host,
-            worker=where.worker,
-            node=where.node,
-            job_id=where.job_id,
-            block_id=where.block_id,
+            where=where,
+            printed=lambda stream: find(self._output_directory, task.attempt, task.task_id, stream),
             environment=held.environment,
-            stdout=stdout,
-            stderr=stderr,
         )
 
     def pause(self, error: BaseException) -> None:

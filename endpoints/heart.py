@@ -16,10 +16,10 @@ from endpoints.lane import Lane
 from endpoints.leasing import Leaser
 from endpoints.ledger import Ledger
 from endpoints.output_archive import OutputArchive
-from endpoints.patience import wait_a_while
 from endpoints.service import Service
 from endpoints.spending import Spending
 from faas.models import Heartbeat, HeartbeatResponse
+from faas.patience import wait_a_while
 
 logger = logging.getLogger(__name__)
 

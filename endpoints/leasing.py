@@ -15,10 +15,10 @@ from endpoints.demand import KnownDemand
 from endpoints.intake import Intake
 from endpoints.lane import Lane
 from endpoints.ledger import Ledger
-from endpoints.patience import wait_a_while
 from endpoints.segments import GrantStock
 from endpoints.service import Service
 from faas.models import LeaseRequest, LeaseResponse, Offer
+from faas.patience import wait_a_while
 
 logger = logging.getLogger(__name__)
 

@@ -23,6 +23,8 @@ _NOT_NEEDED = (
     "sqlalchemy",
 )
 _LOOK_S = 2.0
+ANSWER_S = 60.0
+"""How long a pilot waits for a word that the interchange owes it."""
 
 
 def main() -> None:
@@ -34,8 +36,10 @@ def main() -> None:
     module = sys.argv.pop(1)
     if module.endswith(".interchange"):
         threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    elif sys.platform == "linux":  # elsewhere a process with threads cannot be copied safely
-        _copy_workers()
+    else:
+        _end_without_answer()
+        if sys.platform == "linux":  # elsewhere a process with threads cannot be copied safely
+            _copy_workers()
     for argument in sys.argv:
         if argument.startswith("--block_id="):
             block_id = os.environ["FAAS_BLOCK"] = argument.partition("=")[2]
@@ -67,6 +71,34 @@ def _copy_workers() -> None:
     # connection, and two of one name the interchange does not serve.
     find = probe.probe_addresses
     probe.probe_addresses = lambda *arguments, identity=None, **named: find(*arguments, **named)
+
+
+def _end_without_answer() -> None:
+    """End a pilot that waits for the interchange in vain.
+
+    Parsl's pilot looks for the interchange, and then waits for its word without a limit: if it ends between the two,
+    the pilot would stay for its whole walltime, and count as one that is about to have workers.
+    """
+    import zmq
+    from parsl import curvezmq
+
+    class Answered(zmq.Socket[bytes]):
+        def recv(self, *arguments: Any, **named: Any) -> Any:
+            # At all other times there is a message already, or the pilot would not ask for it.
+            if not self.poll(int(ANSWER_S * 1000)):
+                print(f"The interchange has not answered for {ANSWER_S:g} s: the pilot ends.", file=sys.stderr)
+                sys.stderr.flush()
+                os.killpg(0, signal.SIGTERM)
+            return super().recv(*arguments, **named)
+
+    plain = curvezmq.ClientContext.socket
+
+    def socket(context: Any, kind: int, *arguments: Any, **named: Any) -> Any:
+        if kind == zmq.DEALER:
+            named["socket_class"] = Answered
+        return plain(context, kind, *arguments, **named)
+
+    curvezmq.ClientContext.socket = socket
 
 
 def _end_with(parent: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import shutil
 import time
@@ -11,15 +12,14 @@ from endpoints.block_book import BlockEnds, name_prefix, read_blocks
 from endpoints.configuration import Configuration
 from endpoints.job_queue import cancel_all
 from endpoints.journal import read_journal
-from endpoints.output_file import find_unnamed, tail
-from endpoints.output_tail import TAIL_BYTES
+from endpoints.lost_work import lost_outcome
+from endpoints.output_file import find_unnamed
 from endpoints.outputs import clear_outputs
 from endpoints.places import Places
 from endpoints.processes import stop_processes
 from endpoints.profiles import find_profile
 from endpoints.session import SessionState
 from endpoints.spool import Batch, Spool
-from faas.models import Outcome
 
 logger = logging.getLogger(__name__)
 
@@ -72,24 +72,13 @@ def spool_lost(places: Places, spool: Spool) -> int:
         entries = read_journal(journal)
         for attempt, at in entries.started.items():
             if attempt not in known:
-                message = "The endpoint's agent was killed while the task ran, and its worker with it."
-                stdout, stderr = (
-                    tail(find_unnamed(places.output, attempt, stream), TAIL_BYTES) for stream in ("out", "err")
-                )
-                where = entries.worker
                 batch.add(
-                    Outcome(
-                        attempt=attempt,
-                        state="lost",
-                        message=message,
+                    lost_outcome(
+                        attempt,
+                        "The endpoint's agent was killed while the task ran, and its worker with it.",
                         started_at=at,
-                        host=where.host,
-                        worker=where.worker,
-                        node=where.node,
-                        job_id=where.job_id,
-                        block_id=where.block_id,
-                        stdout=stdout,
-                        stderr=stderr,
+                        where=entries.worker,
+                        printed=functools.partial(find_unnamed, places.output, attempt),
                     )
                 )
     if batch.outcomes:

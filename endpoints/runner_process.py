@@ -311,7 +311,7 @@ class RunnerProcess:
         return frames
 
     def where(self) -> str:
-        """Ask a runner that runs too long where it is, for at most a quarter of a second.
+        """Ask a runner that runs too long where it is, waiting at most a second for each part of the answer.
 
         Returns:
             Something like a traceback of the function; empty when it cannot be had.
@@ -322,7 +322,7 @@ class RunnerProcess:
         stack = b""
         poll = select.poll()
         poll.register(self._bell, select.POLLIN)
-        while not stack.endswith(b"in <module>\n") and poll.poll(250):
+        while not stack.endswith(b"in <module>\n") and poll.poll(1000):
             with contextlib.suppress(BlockingIOError):
                 if not (part := os.read(self._bell, 65536)):
                     break

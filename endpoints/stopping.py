@@ -11,7 +11,7 @@ from endpoints.claim import claimed, close_session
 from endpoints.configuration import Configuration, load_credentials
 from endpoints.job_queue import QueueUnavailable
 from endpoints.places import Places
-from endpoints.processes import stop_processes
+from endpoints.processes import await_ends, stop_processes
 from endpoints.recovery import cancel_leftover_jobs
 from endpoints.session import SessionState
 from faas.credentials import Credentials
@@ -57,8 +57,7 @@ def stop_agent(places: Places, *, force: bool, waiting: Callable[[str], None] = 
     grace_s = configuration.stop_grace_s if configuration is not None else 0.0
     process = state.process()
     if process is None:
-        left = stop_processes(state.nonce)
-        jobs = _cancel_jobs(places, configuration, state)
+        left, jobs = _clear_up(places, configuration, state)
         if agent_jobs and credentials is not None:
             _settle(places, credentials, state)
             return f"Stopped endpoint {places.name}."
@@ -71,18 +70,16 @@ def stop_agent(places: Places, *, force: bool, waiting: Callable[[str], None] = 
         process.send_signal(signal.SIGTERM)
     if force:
         process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(_DOWN_S if force else grace_s + _DOWN_S)
-    except Exception:
+    await_ends([process.pid], _DOWN_S if force else grace_s + _DOWN_S)
+    if state.process() is not None:
         if not force:
             raise FaasError(
                 f"The agent of {places.name} (pid {process.pid}) is still stopping."
                 f" Wait, or use: faas endpoint stop {places.name} --force"
-            ) from None
+            )
         process.kill()
-        process.wait(_DOWN_S)
-    stop_processes(state.nonce)
-    _cancel_jobs(places, configuration, state)
+        await_ends([process.pid], _DOWN_S)
+    _clear_up(places, configuration, state)
     return f"Stopped endpoint {places.name}."
 
 
@@ -156,6 +153,19 @@ def _stop_elsewhere(
         f"Endpoint {places.name} is not running; its agent on host {state.host} is dead,"
         f" and {jobs} batch job(s) it had left behind were cancelled."
     )
+
+
+def _clear_up(places: Places, configuration: Configuration | None, state: SessionState) -> tuple[int, int]:
+    """Cancel the jobs and stop the processes of a dead agent; returns how many processes and jobs there were."""
+    try:
+        # While its pilots live: those on this host would end with their processes, and be gone when they are counted.
+        jobs = _cancel_jobs(places, configuration, state)
+    finally:
+        left = stop_processes(state.nonce)
+    if left:
+        # One of them may have been submitting a job just now.
+        jobs += _cancel_jobs(places, configuration, state)
+    return left, jobs
 
 
 def _cancel_jobs(places: Places, configuration: Configuration | None, state: SessionState) -> int:

@@ -6,6 +6,22 @@ import signal
 
 from endpoints.runner import CHANNEL_CLOSED
 
+_JOB_ENDS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
+"""With one of these schedulers end a job, by sending it to all of the job's processes, one after the other."""
+
+
+def may_be_shared(status: int) -> bool:
+    """Whether a process may have ended with its whole job, rather than alone.
+
+    Args:
+        status: exit code, or minus the signal.
+
+    Example:
+        >>> may_be_shared(-15), may_be_shared(-11), may_be_shared(1)
+        (True, False, False)
+    """
+    return -status in _JOB_ENDS
+
 
 def explain_end(status: int) -> str:
     """Say what happened.
@@ -40,4 +56,6 @@ def explain_end(status: int) -> str:
         "SIGSEGV": " That is a fault in compiled code (a library, or byte code of another Python); see its stderr.",
         "SIGABRT": " That is compiled code giving up on an error of its own; see its stderr.",
     }.get(name, "")
+    if may_be_shared(status):
+        hint = " This endpoint did not do that, and its job went on: the function did, or somebody from outside."
     return f"The function's process was killed by signal {number} ({name}).{hint}"

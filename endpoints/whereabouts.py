@@ -15,6 +15,11 @@ _JOBS = ("PBS_JOBID", "LSB_JOBID", "COBALT_JOBID", "SLURM_JOB_ID", "FLUX_JOB_ID"
 """The last one is Grid Engine's. Where one scheduler imitates another, the imitated one's words are those known."""
 _BLOCKS = (BLOCK_VARIABLE, "PARSL_BLOCK_ID")
 
+_NODES_GIVEN = (
+    *("PARSL_MPI_PREFIX", "PARSL_SRUN_PREFIX", "PARSL_MPIEXEC_PREFIX", "PARSL_APRUN_PREFIX"),
+    *("PARSL_MPI_NODELIST", "PARSL_NUM_NODES", "PARSL_NUM_RANKS", "PARSL_RANKS_PER_NODE"),
+)
+
 
 class Whereabouts(msgspec.Struct, frozen=True, omit_defaults=True):
     """A worker process and what it runs in."""
@@ -47,6 +52,21 @@ def whereabouts(environment: Mapping[str, str] = os.environ) -> Whereabouts:
         job_id=_first(environment, _JOBS),
         block_id=_first(environment, _BLOCKS),
     )
+
+
+def nodes_given(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The variables that tell which nodes a worker has at this moment, and how to start a program on all of them.
+
+    Parsl sets them anew for each chunk, where an endpoint's engine is for MPI; a runner has what it was started with.
+
+    Args:
+        environment: the worker's environment variables.
+
+    Example:
+        >>> nodes_given({"PARSL_MPI_NODELIST": "theta1,theta2", "HOME": "/home/ada"})
+        {'PARSL_MPI_NODELIST': 'theta1,theta2'}
+    """
+    return {name: environment[name] for name in _NODES_GIVEN if name in environment}
 
 
 def _first(environment: Mapping[str, str], names: tuple[str, ...]) -> str:

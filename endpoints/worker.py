@@ -25,13 +25,16 @@ from endpoints.output_tail import OpenFile, no_file
 from endpoints.result_upload import ResultUploads
 from endpoints.runner import remove_output, unfinished_output
 from endpoints.runner_process import Answer, RunnerEnded, RunnerKey, RunnerProcess, RunnerUnavailable
-from endpoints.verdicts import explain_end
+from endpoints.verdicts import explain_end, may_be_shared
 from endpoints.warm_runners import WarmRunners
+from endpoints.whereabouts import nodes_given
 from faas.models import AttemptKey, Failure, FailureKind
 
 SENT_AHEAD = 256
 SENT_AHEAD_BYTES = 512 * 1024
 RECALL_CHECK_S = 0.5
+SHARED_END_S = 2.0
+"""How much later than its runner a worker may be ended, where a scheduler ends all processes of a job."""
 _UNEXPLAINED_DEATHS = 3
 """A runner that dies before it starts the task it was sent is replaced this often."""
 
@@ -87,7 +90,10 @@ class ChunkRun:
         self._broken = ""
         self._unexplained_deaths = 0
         self._interpreter = Interpreter(
-            chunk.environment, tuple(chunk.interpreter), tuple(chunk.setup), tuple(sorted(chunk.variables.items()))
+            chunk.environment,
+            tuple(chunk.interpreter),
+            tuple(chunk.setup),
+            tuple(sorted({**chunk.variables, **nodes_given()}.items())),
         )
         self._where = runners.where
         journal = self._directory / "journal"
@@ -339,6 +345,10 @@ class ChunkRun:
     def _explain_end(self, runner: RunnerProcess, sent: deque[int]) -> None:
         """The runner ended by itself: the task that had started is at fault, if one had."""
         status = runner.exit_status()
+        if may_be_shared(status):
+            # Where the job ends, this process ends now as well: the task is lost with it, and runs again elsewhere.
+            time.sleep(SHARED_END_S)
+            self._since += SHARED_END_S  # the function did not run meanwhile
         left = self._runners.discard(runner)
         if self._started is None:
             self._unexplained_deaths += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any, cast, get_args
@@ -64,7 +65,7 @@ def report(transaction: Transaction, principal: Principal, by: str, *, endpoint:
     if wanted is not None:
         concerned = set(wanted) if concerned is None else concerned & set(wanted)
     runs = _runs(transaction, concerned, since)
-    worked = _worked(transaction, concerned, since, now, _slice_s(runs, since, now))
+    worked = _worked(transaction, concerned, since, now, _slice_s(runs, since, now), _run_again(runs))
     amounts: dict[Use, Amount] = {}
     for work in worked:
         amounts.setdefault(work.use, Amount()).add(Amount(busy_s=work.seconds, attempts=work.attempts))
@@ -115,21 +116,35 @@ def _slice_s(runs: Iterable[Run], since: float, now: float) -> float:
     return max(_FINEST_SLICE_S, (now - max(since, first)) / _SLICES)
 
 
+def _run_again(runs: Iterable[Run]) -> list[str]:
+    """The blocks that ran more than once."""
+    counted = Counter((run.endpoint_id, run.block_id) for run in runs)
+    return sorted({block_id for (_, block_id), times in counted.items() if times > 1})
+
+
 def _worked(
-    transaction: Transaction, concerned: Collection[str] | None, since: float, now: float, slice_s: float
+    transaction: Transaction,
+    concerned: Collection[str] | None,
+    since: float,
+    now: float,
+    slice_s: float,
+    run_again: list[str],
 ) -> list[Worked]:
-    """What ran since then, summed up by use, block and time."""
+    """What ran since then, summed up by use and block; by time as well where that must tell in which run it was."""
     started_at, earliest = attempts.c.started_at, sa.literal(since, sa.Double)
     # By its run time where it was measured, for a report takes a while.
     ended = sa.func.coalesce(started_at + attempts.c.run_s, attempts.c.ended_at, sa.literal(now, sa.Double))
     begun = sa.case((started_at > earliest, started_at), else_=earliest)
+    in_slice = sa.cast(started_at / sa.literal(slice_s, sa.Double), sa.BigInteger)
+    in_block = sa.func.coalesce(attempts.c.block_id, "")
+    one_run = sa.and_(in_block != "", sa.not_(among(attempts.c.block_id, run_again)) if run_again else sa.true())
     query = (
         sa.select(
             attempts.c.endpoint_id,
-            sa.func.coalesce(attempts.c.block_id, "").label("in_block"),
+            in_block.label("in_block"),
             tasks.c.owner_id,
             tasks.c.function_id,
-            sa.cast(started_at / sa.literal(slice_s, sa.Double), sa.BigInteger).label("slice"),
+            sa.case((one_run, -1), else_=in_slice).label("slice"),
             sa.func.min(begun).label("begin"),
             sa.func.max(ended).label("end"),
             sa.func.sum(ended - begun).label("seconds"),

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TypeVar
 
+from faas.patience import wait_a_while
 from registry.changes import Changes
 
 RECHECK_S = 5.0
@@ -72,8 +73,7 @@ class Wakeups:
                 remaining_s = deadline - loop.time()
                 if seen is not None or remaining_s <= 0 or self._closed:
                     return seen
-                with suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(signal.wait(), min(remaining_s, RECHECK_S))
+                await wait_a_while(signal, min(remaining_s, RECHECK_S))
                 signal.clear()
 
     def _wake(self, changes: Changes) -> None:

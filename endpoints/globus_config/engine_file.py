@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from endpoints.globus_config import mpi
 from endpoints.globus_config.template import fill_in
 from faas.errors import ConfigurationError
 
@@ -22,12 +24,14 @@ PROFILES = {
 
 _ENGINE = "GlobusComputeEngine"
 _OLD_ENGINES = ("HighThroughputEngine", "HighThroughputExecutor")
-_REFUSED_ENGINES = {
-    "GlobusMPIEngine": "its tasks would have to say how many nodes each wants, which tasks here cannot",
-    "ThreadPoolEngine": "a task that crashes would take the agent with it; `faas endpoint configure NAME` without"
-    " --engine-config makes an endpoint with workers on this host",
-    "ProcessPoolEngine": "it has no blocks to watch and end; `faas endpoint configure NAME` without --engine-config"
-    " makes an endpoint with workers on this host",
+_POOLS = ("ThreadPoolEngine", "ProcessPoolEngine")
+"""Workers on the agent's own host: here they are the same as any local endpoint's, so that none can harm the agent."""
+_POOL_SETTINGS = {
+    "thread_name_prefix": "workers are processes",
+    "initializer": "`environments: {default: {setup: …}}` in config.yaml prepares what functions run in",
+    "initargs": "it is for engine.initializer",
+    "mp_context": "workers are started by this endpoint's own command",
+    "max_tasks_per_child": "a runner that is unfit for further tasks is replaced anyway",
 }
 _REFUSED = {
     "executor": "the engine is made here",
@@ -59,6 +63,7 @@ _OURS = {
     "endpoint_id": "endpoints are registered",
 }
 _BLOCKS = ("min_blocks", "max_blocks", "init_blocks", "parallelism")
+_COUNTED = ("type", "max_workers_per_node", "max_workers_per_block")
 _CLOCK = re.compile(r"(\d+):([0-5]\d):([0-5]\d)")
 _FREE = ("command_timeout_s", "status_period_s")
 
@@ -89,8 +94,22 @@ class EngineFile:
         return PROFILES[self.provider["type"]]
 
     @property
+    def mpi(self) -> bool:
+        """Whether each worker has nodes of its own, for programs of many ranks."""
+        return self.engine.get("type") == mpi.ENGINE
+
+    @property
+    def pool(self) -> bool:
+        """Whether it has workers on the agent's own host and no blocks."""
+        return self.engine.get("type") in _POOLS
+
+    @property
     def workers(self) -> int | None:
-        """On each node; None if it does not say."""
+        """On each node, or of each block where they are for MPI; None if it does not say."""
+        if self.mpi:
+            return _count(self.engine.get("max_workers_per_block")) or 1
+        if self.pool:
+            return _count(self.engine.get("max_workers")) or os.cpu_count() or 1
         most, accelerators = self.engine.get("max_workers_per_node"), self.engine.get("available_accelerators")
         counts = [most, accelerators if isinstance(accelerators, int) else len(accelerators or ())]
         known = [int(count) for count in counts if isinstance(count, int | float) and 0 < count < 4096]
@@ -144,7 +163,7 @@ class EngineFile:
         return {name: value for name, value in told.items() if value is not None}
 
     def _blocks(self) -> dict[str, Any]:
-        told = {"max_blocks": 1, "min_blocks": 0}
+        told = {"max_blocks": 1, "min_blocks": 1 if self.pool else 0}
         told |= {name: self.provider[name] for name in told if self.provider.get(name) is not None}
         waiting = self.engine.get("job_status_kwargs") or self.engine.get("strategy")
         if isinstance(waiting, dict) and isinstance(waiting.get("max_idletime"), int | float):
@@ -155,10 +174,12 @@ class EngineFile:
 
     def settings(self) -> dict[str, Any]:
         """What the engine is made with, of what this file says."""
+        if self.pool:
+            return {}
         taken = {
             name: value
             for name, value in self.engine.items()
-            if name not in _OURS and name not in ("type", "max_workers_per_node") and value is not None
+            if name not in _OURS and name not in _COUNTED and value is not None
         }
         if self.address is not None:
             taken["address"] = self.address
@@ -168,7 +189,10 @@ class EngineFile:
 
     def not_used(self) -> dict[str, str]:
         """Settings of this file that change nothing here, and why."""
-        told = {f"engine.{name}": _OURS[name] for name in self.engine if name in _OURS}
+        ours = {**_OURS, **_POOL_SETTINGS} if self.pool else _OURS
+        told = {f"engine.{name}": ours[name] for name in self.engine if name in ours}
+        if self.pool:
+            told["engine.type"] = "workers are processes of their own, each with a runner that may crash alone"
         if self.provider.get("init_blocks"):
             told["engine.provider.init_blocks"] = "blocks come with work"
         return told | dict.fromkeys(self.above, "it is for Globus Compute's own service")
@@ -194,7 +218,7 @@ def parse_engine_file(text: str, variables: Mapping[str, Any], source: str) -> E
     values = fill_in(text, variables, source)
     if not isinstance(values, dict):
         raise ConfigurationError(f"{source} must hold settings as `key: value` lines.")
-    if "engine" not in values and ("provider" in values or values.get("type") in (_ENGINE, *_REFUSED_ENGINES)):
+    if "engine" not in values and ("provider" in values or values.get("type") in (_ENGINE, *_POOLS, mpi.ENGINE)):
         values = {"engine": values}  # only the block itself
     above = {str(name): value for name, value in values.items() if name != "engine"}
     engine = values.get("engine")
@@ -204,20 +228,24 @@ def parse_engine_file(text: str, variables: Mapping[str, Any], source: str) -> E
             " user_config_template.yaml."
         )
     kind = engine.get("type", _ENGINE)
-    if kind in _REFUSED_ENGINES:
-        raise ConfigurationError(f"{source}: engine.type {kind} cannot be used: {_REFUSED_ENGINES[kind]}.")
-    if kind not in (_ENGINE, *_OLD_ENGINES):
-        raise ConfigurationError(f"{source}: engine.type {kind!r} is not known; there is {_ENGINE}.")
+    if kind not in (_ENGINE, *_OLD_ENGINES, *_POOLS, mpi.ENGINE):
+        there_are = ", ".join((_ENGINE, mpi.ENGINE, *_POOLS))
+        raise ConfigurationError(f"{source}: engine.type {kind!r} is not known; there are {there_are}.")
+    if kind in _POOLS and engine.get("provider"):
+        raise ConfigurationError(f"{source}: {kind} has no provider; its workers are on the agent's own host.")
     for name, why in [*_REFUSED.items(), *(("enable_mpi_mode", "it is for GlobusMPIEngine"),)]:
         if engine.get(name):
             raise ConfigurationError(f"{source}: engine.{name} cannot be used: {why}.")
     for name, why in _REFUSED_ABOVE.items():
         if above.get(name):
             raise ConfigurationError(f"{source}: {name} cannot be used: {why}.")
+    provider = _provider(engine.get("provider"), source)
+    if kind == mpi.ENGINE:
+        mpi.check_mpi(engine, provider, source)
     return EngineFile(
         source=source,
         engine={str(name): value for name, value in engine.items() if name not in ("provider", "address")},
-        provider=_provider(engine.get("provider"), source),
+        provider=provider,
         address=engine.get("address"),
         above=above,
     )
@@ -239,6 +267,11 @@ def _provider(words: Any, source: str) -> dict[str, Any]:
     elif walltime is not None and to_seconds(walltime) is None:
         raise ConfigurationError(f"{source}: engine.provider.walltime must be HH:MM:SS, not {walltime!r}.")
     return {str(name): value for name, value in provider.items()}
+
+
+def _count(value: Any) -> int:
+    """A whole number; 0 for what is none, which is told elsewhere."""
+    return value if isinstance(value, int) and value > 0 else 0
 
 
 def to_seconds(walltime: Any) -> int | None:

@@ -31,10 +31,19 @@ _TYPES: dict[str, Any] = {
     "cores_per_node": int | None,
     "parallelism": float,
     "launcher": Any,
+    "max_workers": int | None,
     "job_status_kwargs": dict[str, Any] | None,
     "strategy": str | dict[str, Any] | None,
 }
-_COUNTS = ("nodes_per_block", "max_blocks", "cmd_timeout", "max_workers_per_node", "cores_per_node", "cpus_per_node")
+_COUNTS = (
+    "nodes_per_block",
+    "max_blocks",
+    "cmd_timeout",
+    "max_workers_per_node",
+    "max_workers_per_block",
+    "cores_per_node",
+    "cpus_per_node",
+)
 
 
 def check_engine_file(file: EngineFile) -> EngineFile:
@@ -48,12 +57,10 @@ def check_engine_file(file: EngineFile) -> EngineFile:
     """
     with absent():
         from globus_compute_endpoint.endpoint.config import CoreEndpointConfig, UserEndpointConfig
-        from globus_compute_endpoint.engines import GlobusComputeEngine
         from parsl import addresses, launchers
-        from parsl.executors.high_throughput.executor import HighThroughputExecutor
 
     checking = _Checking()
-    engine = checking.call("engine.", [GlobusComputeEngine, HighThroughputExecutor], file.engine)
+    engine = checking.call("engine.", _takers(file), file.engine)
     checking.call("", [UserEndpointConfig, CoreEndpointConfig], file.above, also=("multi_user", "detach_endpoint"))
     provider = checking.call("engine.provider.", [provider_class(file.provider["type"])], file.provider)
     kinds = list(launchers.__all__)
@@ -64,6 +71,23 @@ def check_engine_file(file: EngineFile) -> EngineFile:
     if checking.complaints:
         raise ConfigurationError(f"{file.source}: {'; '.join(checking.complaints)}.")
     return EngineFile(file.source, engine, provider, file.address, file.above, file.nodes_decide)
+
+
+def _takers(file: EngineFile) -> list[Any]:
+    """What takes the settings of a file's engine."""
+    with absent():
+        from concurrent import futures
+
+        from globus_compute_endpoint import engines
+        from parsl.executors import HighThroughputExecutor, MPIExecutor
+
+    if file.mpi:
+        return [engines.GlobusMPIEngine, MPIExecutor]
+    if file.pool:
+        kind = file.engine["type"]
+        pool = futures.ThreadPoolExecutor if kind == "ThreadPoolEngine" else futures.ProcessPoolExecutor
+        return [getattr(engines, kind), pool]
+    return [engines.GlobusComputeEngine, HighThroughputExecutor]
 
 
 def provider_class(kind: str) -> Any:

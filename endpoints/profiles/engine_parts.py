@@ -84,7 +84,7 @@ def build_engine(profile: Profile, configuration: Configuration, shape: str, dir
     """
     # Imported here: a second of work and 80 MB that the command line can do without.
     with absent():
-        from globus_compute_endpoint.engines.globus_compute import GlobusComputeEngine
+        from globus_compute_endpoint.engines import GlobusComputeEngine, GlobusMPIEngine
         from parsl.logconfigs.file import FileLogging
 
     wanted = configuration.shapes[shape]
@@ -113,11 +113,16 @@ def build_engine(profile: Profile, configuration: Configuration, shape: str, dir
         from endpoints.globus_config.provider import make_provider
 
         settings.update(file.settings())
+        if file.mpi:
+            for name in ("max_workers_per_node", "cores_per_worker", "available_accelerators"):
+                del settings[name]  # nothing that it takes: its workers sit together on one node
+            settings["max_workers_per_block"] = workers
     settings.update(configuration.engine)
     settings["address"] = _address(settings, profile)
     provider = drive(make_provider(file, directory) if file else profile.provider(configuration, shape, directory))
     try:
-        engine = GlobusComputeEngine(provider=provider, **settings)
+        kind = GlobusMPIEngine if file is not None and file.mpi else GlobusComputeEngine
+        engine = kind(provider=provider, **settings)
     except TypeError as error:
         raise ConfigurationError(f"`engine:` of {configuration.name} has a setting it does not take: {error}") from None
     executor = engine.executor

@@ -92,9 +92,6 @@ class S3Store:
     async def abort_upload(self, key: str, upload_id: str) -> None:
         await self._in_thread(self._abort, check_key(key), upload_id)
 
-    async def abort_upload(self, key: str, upload_id: str) -> None:
-        await self._in_thread(self._abort, check_key(key), upload_id)
-
     async def write(self, key: str, data: bytes) -> None:
         await self._in_thread(self._put, check_key(key), data)
 

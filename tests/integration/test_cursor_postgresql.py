@@ -316,7 +316,7 @@ def test_work_that_met_a_deadlock_is_repeated(federation: Federation, ada: Princ
     futures = [federation.database.write_soon(touch, first) for first in (0, 1)]
     for future in futures:
         future.result(ANSWER_S)
-    assert len(tries) == 3
+    assert len(tries) >= 3  # the repetition may meet the other once more, on a busy machine
     query = sa.select(schema.identities.c.created_at).where(schema.identities.c.identity_id.in_(names))
     assert [row.created_at - federation.clock.now for row in federation.rows(query)] == [2, 2]
 

@@ -13,14 +13,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from endpoints.processes import find_processes
 from faas.client import Client
 from faas.credentials import read_credentials
 from faas.executor import Executor
-from tests.services.processes import Process, free_port
+from tests.services.processes import Process, free_port, runs
 
 COMMAND = [sys.executable, "-m", "faas.commands.app"]
 LIMIT_S = 120
@@ -124,7 +123,7 @@ def test_an_endpoint_from_configuration_to_stop(site: Site, tmp_path: Path) -> N
         until(marks.exists)
         first = site.state()
         os.kill(first["pid"], signal.SIGKILL)
-        until(lambda: not psutil.pid_exists(first["pid"]) or psutil.Process(first["pid"]).status() == "zombie")
+        until(lambda: not runs(first["pid"]))
         assert "died" in site.faas("endpoint", "list")
         assert "2 worker(s)" in site.faas("endpoint", "start", "lab", "--detach")
         assert find_processes(first["nonce"]) == []
@@ -137,7 +136,7 @@ def test_an_endpoint_from_configuration_to_stop(site: Site, tmp_path: Path) -> N
 
     second = site.state()
     assert "Stopped" in site.faas("endpoint", "stop", "lab")
-    assert not psutil.pid_exists(second["pid"])
+    assert not runs(second["pid"])
     assert find_processes(second["nonce"]) == []
     assert not (site.directory / "state.json").exists()
     assert "not running" in site.faas("endpoint", "stop", "lab")

@@ -18,7 +18,7 @@ import pytest
 from tests.services.ceph import CephGateway
 from tests.services.moto_server import MotoServer
 from tests.services.postgres import PostgresServer
-from tests.services.processes import Process, ServiceFailed
+from tests.services.processes import Process, ServiceFailed, runs, still_running
 from tests.services.requirements import require
 
 _SLEEPER = [sys.executable, "-c", "import signal; print('up', flush=True); signal.pause()"]
@@ -107,7 +107,7 @@ def test_an_interrupted_run_leaves_neither_processes_nor_files(
         run.communicate(timeout=60)
     finally:
         run.kill()
-    assert not psutil.wait_procs(started, timeout=0)[1]
+    assert still_running(started) == []
     assert list(temporary_folder.iterdir()) == []
 
 
@@ -123,10 +123,9 @@ class TestProcess:
         assert run.returncode == -signal.SIGKILL, run.stderr
         try:
             orphan = psutil.Process(int(run.stdout))
-            orphan.wait(timeout=30)
         except psutil.NoSuchProcess:
-            pass  # it was quick
-        except psutil.TimeoutExpired:
+            return  # it was quick
+        if still_running([orphan]):
             orphan.kill()
             pytest.fail("it outlived the run")
 
@@ -138,7 +137,7 @@ class TestProcess:
         process.stop(timeout_s=0.1)
         process.stop()
         assert process.has_ended()
-        assert not psutil.pid_exists(process.pid)
+        assert not runs(process.pid)
 
     def test_its_last_words_are_told(self, tmp_path: Path) -> None:
         process = Process([sys.executable, "-c", "raise SystemExit('the last words')"], tmp_path / "log")
@@ -147,15 +146,32 @@ class TestProcess:
 
 
 class TestMissingSoftware:
-    def test_it_skips_the_test_and_names_the_package(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.delenv("FAAS_TESTS_REQUIRE_ALL", raising=False)
+    def test_it_skips_the_test_and_names_the_package(self) -> None:
         with pytest.raises(pytest.skip.Exception, match=r"no-such-program .*no-such-package.*make system-deps"):
             require("no-such-program", "no-such-package")
 
-    def test_it_fails_the_test_where_all_is_required(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("FAAS_TESTS_REQUIRE_ALL", "1")
-        with pytest.raises(pytest.fail.Exception, match=r"make system-deps"):
-            require("no-such-program", "no-such-package")
+    @pytest.mark.parametrize(
+        ("required", "ends"), [("", "3 skipped, 1 xfailed"), ("1", "1 failed, 1 xfailed, 2 errors")]
+    )
+    def test_every_skip_is_a_failure_where_all_is_required(self, tmp_path: Path, required: str, ends: str) -> None:
+        (tmp_path / "test_module.py").write_text("import pytest\npytest.importorskip('no_such_package')\n")
+        (tmp_path / "test_tests.py").write_text(
+            "import pytest\nfrom tests.services.requirements import require\n"
+            "def test_a(): require('no-such-program', 'no-such-package')\n"
+            "@pytest.mark.skipif(True, reason='for a reason')\ndef test_b(): pass\n"
+            "@pytest.mark.xfail\ndef test_c(): assert False\n"
+        )
+        options = ["-p", "tests.services.requirements", "-p", "no:cacheprovider", "--continue-on-collection-errors"]
+        ended = subprocess.run(
+            [sys.executable, "-m", "pytest", "-rs", *options, "--rootdir", str(tmp_path), str(tmp_path)],
+            env={**os.environ, "FAAS_TESTS_REQUIRE_ALL": required},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ends in ended.stdout, ended.stdout + ended.stderr
+        for reason in ("make system-deps", "for a reason", "no_such_package"):
+            assert reason in ended.stdout
 
     def test_what_is_there_is_found(self) -> None:
         assert os.access(require("sh", "dash"), os.X_OK)

@@ -15,7 +15,7 @@ import pytest
 
 import faas
 from faas.credentials import read_credentials
-from tests.services.processes import free_port
+from tests.services.processes import free_port, still_running
 
 
 class Up:
@@ -81,12 +81,12 @@ def test_what_is_killed_comes_back_and_stop_leaves_nothing(up: Up) -> None:
     found = read_credentials(up.directory / "credentials.json")
     with faas.Client(found.url, found.token) as client:
         function_id = client.register_function(double)
-        assert client.get_result(client.run(1, function_id=function_id), timeout=60) == 2
+        assert client.get_result(client.run(1, function_id=function_id), timeout=120) == 2
 
         os.kill(service, signal.SIGKILL)
         up.read_until(rf"service \(pid {service}\) was killed by SIGKILL; starting it again")
         up.read_until(r"service runs again \(pid \d+\)")
-        assert client.get_result(client.run(2, function_id=function_id), timeout=60) == 4
+        assert client.get_result(client.run(2, function_id=function_id), timeout=120) == 4
 
         os.kill(endpoint, signal.SIGKILL)
         up.read_until(rf"endpoint \(pid {endpoint}\) was killed by SIGKILL; starting it again")
@@ -112,6 +112,5 @@ def test_nothing_survives_its_own_kill(up: Up) -> None:
     processes = up.processes()
     assert len(processes) >= 2
     up.process.kill()
-    _, alive = psutil.wait_procs(processes, timeout=60)
-    assert alive == []
+    assert still_running(processes) == []
     assert up.processes() == []

@@ -13,10 +13,12 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import psutil
+
+from endpoints.processes import await_ends
 
 
 class ServiceFailed(Exception):
@@ -126,7 +128,29 @@ def _kill(processes: list[psutil.Process]) -> None:
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(processes, timeout=10)
+    still_running(processes, timeout_s=10.0)
+
+
+def still_running(processes: Iterable[psutil.Process], timeout_s: float = 60.0) -> list[psutil.Process]:
+    """Wait for processes to end, and return those that have not.
+
+    One that waits for its exit code to be fetched has ended: where nobody fetches those of orphans, that is for ever.
+
+    Args:
+        processes: of anybody.
+        timeout_s: how long to wait for all of them together.
+    """
+    waited = list(processes)
+    await_ends([process.pid for process in waited if runs(process)], timeout_s)
+    return [process for process in waited if runs(process)]
+
+
+def runs(process: psutil.Process | int) -> bool:
+    """Tell whether a process, or one with this id, runs; one that has ended and is not reaped does not."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        found = psutil.Process(process) if isinstance(process, int) else process
+        return found.is_running() and bool(found.status() != psutil.STATUS_ZOMBIE)
+    return False
 
 
 def as_user(

@@ -54,12 +54,12 @@ def own() -> Python:
 
 
 def other_pythons() -> tuple[Python, ...]:
-    """Those interpreters; the test is skipped where there are none.
-
-    Not failed where FAAS_TESTS_REQUIRE_ALL is set: a Debian release has one Python, and no package for others.
-    """
+    """Those interpreters; the test is skipped where there are none."""
     if not installed():
-        pytest.skip("no other Python from 3.8 on is installed (pyenv install 3.12 would do)")
+        pytest.skip(
+            "no Python from 3.8 on is found but the one that runs the tests: name others in FAAS_TESTS_PYTHONS,"
+            " or run 'pyenv install 3.12'"
+        )
     return installed()
 
 

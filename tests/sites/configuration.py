@@ -67,9 +67,17 @@ _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"
 
 # Slurm reads the script again only when its time stamp says so, to the second; so it reads the rules itself. The
 # table of jobs it gets is old, so it counts the jobs that Slurm keeps, less those in the record of ended ones, where
-# a job that was put back into the queue has one of the first three states.
+# a job that was put back into the queue has one of the first three states, unless its script forbids that.
 _JOB_SUBMIT = """\
 local goes_on = {{PREEMPTED = true, NODE_FAIL = true, REQUEUED = true}}
+
+local function stays_out(path)
+   local script = io.open(path .. "/script")
+   if script == nil then return false end
+   local text = script:read("*a")
+   script:close()
+   return text:find("--no-requeue", 1, true) ~= nil
+end
 
 local function held_jobs()
    local ended, held = {{}}, 0
@@ -79,7 +87,9 @@ local function held_jobs()
    end
    local listing = io.popen("ls -d {folder}/state/hash.*/job.* 2>/dev/null")
    for path in listing:lines() do
-      if not ended[path:match("(%d+)$")] then held = held + 1 end
+      local over = ended[path:match("(%d+)$")]
+      if over == false then over = stays_out(path) end
+      if not over then held = held + 1 end
    end
    listing:close()
    return held

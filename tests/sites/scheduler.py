@@ -113,6 +113,12 @@ class Scheduler(ABC):
             job for job in self.jobs() if job.state in ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED")
         ]
 
+    def left_jobs(self) -> list[Job]:
+        """Those that hold a node or wait for one, when all that are on their way out are gone."""
+        with contextlib.suppress(ServiceFailed):
+            self.wait_until(lambda: all(job.state != "COMPLETING" for job in self.live_jobs()))
+        return self.live_jobs()
+
     def wait_for(self, job_id: str, *states: str, timeout_s: float = 60.0) -> Job:
         """Wait until a job is in one of some states, and return it.
 
@@ -143,7 +149,7 @@ class Scheduler(ABC):
         live = [job.job_id for job in self.live_jobs()]
         if live:
             self.run("scancel", *live)
-            self.wait_until(lambda: not self.live_jobs(), 30.0)
+            self.wait_until(lambda: not self.live_jobs())
 
     def usage(self) -> list[Usage]:
         """The scheduler's own record of every stay of a job on nodes that has ended, in that order."""

@@ -108,7 +108,7 @@ def site(
             "lab", settings=SETTINGS + settings, environment={**cluster.environment(), **(environment or {})}
         )
         yield Site(federation, cluster)
-    assert cluster.live_jobs() == []
+    assert cluster.left_jobs() == []
 
 
 @contextmanager
@@ -127,4 +127,4 @@ def sites(
             federation.add_endpoint(name, settings=SETTINGS + settings, environment=cluster.environment())
         yield {name: Site(federation, cluster, name) for name, cluster in clusters.items()}
     for cluster in clusters.values():
-        assert cluster.live_jobs() == []
+        assert cluster.left_jobs() == []

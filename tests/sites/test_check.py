@@ -47,7 +47,7 @@ def test_all_is_well_and_nothing_stays(slurm: Cluster, tmp_path: Path) -> None:
         assert "to start at" in found["account and partition"][1]
         assert found["block"][0] == found["call in environment default"][0] == "ok"
         assert len([job for job in slurm.jobs() if job.name.startswith("faas")]) == 1
-        assert slurm.live_jobs() == []
+        assert slurm.left_jobs() == []
         assert not (federation.directory / "endpoints" / "lab" / "check").exists()
 
 
@@ -64,7 +64,7 @@ def test_what_is_wrong_is_said_with_the_fix(slurm: Cluster, tmp_path: Path) -> N
         assert any(re.match(r"warn  environment old: /no/python: No such file.* - correct", x) for x in lines)
         federation.reconfigure("lab", SETTINGS + "scheduler: {worker_init: 'echo no module >&2; exit 3'}\n")
         assert "no module" in run(federation, slurm, "endpoint", "check", "lab", code=1)
-        assert slurm.live_jobs() == []
+        assert slurm.left_jobs() == []
 
 
 def test_a_busy_queue_is_a_warning(slurm: Cluster, tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_a_busy_queue_is_a_warning(slurm: Cluster, tmp_path: Path) -> None:
         slurm.close_queue("debug")
         found = findings(run(federation, slurm, "endpoint", "check", "lab", "--block-wait", "4", "--json"))
         assert found["block"][0] == "warn" and "queued" in found["block"][1]
-        assert slurm.live_jobs() == []
+        assert slurm.left_jobs() == []
 
 
 def test_a_dry_run_prints_what_is_submitted(slurm: Cluster, tmp_path: Path) -> None:
@@ -128,5 +128,5 @@ def test_jobs_of_a_dead_host_are_cancelled_from_another(slurm: Cluster, tmp_path
                     env={**os.environ, **slurm.environment(), "FAAS_HOME": str(federation.directory)},
                 ).stdout
             assert "1 batch job(s)" in said
-        assert slurm.live_jobs() == []
+        assert slurm.left_jobs() == []
         assert SessionState.load(federation.directory / "endpoints" / "lab" / "state.json") is None

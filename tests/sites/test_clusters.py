@@ -7,13 +7,19 @@ from collections.abc import Mapping
 
 import pytest
 
-from tests.services.processes import ServiceFailed
+from tests.services.processes import ServiceFailed, still_running
 from tests.sites.cluster import Cluster
 from tests.sites.configuration import Hardware, Rules
 from tests.sites.node_processes import job_processes, step_daemons
 
 _PRINT_NODE = "echo ran on $SLURMD_NODENAME"
 _STAY = "echo ran on $SLURMD_NODENAME; exec sleep 600"
+
+
+def stays(cluster: Cluster, job_id: str) -> list[str]:
+    """How each stay of a job on nodes ended, once there is a record of one."""
+    cluster.wait_until(lambda: any(stay.job_id == job_id for stay in cluster.usage()))
+    return [stay.state for stay in cluster.usage() if stay.job_id == job_id]
 
 
 def test_a_job_runs_on_the_node_it_names(slurm: Cluster) -> None:
@@ -56,6 +62,13 @@ def test_a_quota_is_of_queued_and_running_jobs(slurm: Cluster) -> None:
     slurm.run("scancel", first)
     slurm.wait_until(lambda: not slurm.live_jobs())
     assert slurm.wait_for(slurm.submit("true"), "COMPLETED")
+    # One that is not to run again counts no more when its node is lost.
+    script = slurm.folder / "once"
+    script.write_text("#!/bin/sh\n#SBATCH --no-requeue\nexec sleep 600\n")
+    last = slurm.run("sbatch", "--parsable", "-o", "/dev/null", script).strip()
+    slurm.call_down(slurm.wait_for(last, "RUNNING").node_list)
+    assert stays(slurm, last) == ["NODE_FAIL"]
+    assert slurm.wait_for(slurm.submit("true"), "COMPLETED")
 
 
 def test_jobs_wait_in_a_closed_queue(slurm: Cluster) -> None:
@@ -73,13 +86,12 @@ def test_jobs_wait_as_the_rules_say(slurm: Cluster) -> None:
 
 def test_an_urgent_job_preempts_one_which_runs_again_as_the_same(slurm: Cluster) -> None:
     lesser = slurm.submit(_STAY, options=["--partition=preempt", "--nodelist=slurm1", "--exclusive"])
-    slurm.wait_for(lesser, "RUNNING")
+    slurm.wait_until(lambda: "ran on slurm1" in slurm.output(lesser))
     urgent = slurm.submit("sleep 0.1", options=["--partition=urgent", "--nodelist=slurm1", "--exclusive"])
     slurm.wait_for(urgent, "COMPLETED")
     assert slurm.job(lesser).restarts == 1
-    slurm.wait_for(lesser, "RUNNING")
-    assert slurm.output(lesser).count("ran on slurm1") == 2
-    assert [stay.state for stay in slurm.usage() if stay.job_id == lesser] == ["PREEMPTED"]
+    slurm.wait_until(lambda: slurm.output(lesser).count("ran on slurm1") == 2)
+    assert stays(slurm, lesser) == ["PREEMPTED"]
 
 
 def test_usage_is_the_time_on_nodes_not_in_the_queue(slurm: Cluster) -> None:
@@ -89,6 +101,7 @@ def test_usage_is_the_time_on_nodes_not_in_the_queue(slurm: Cluster) -> None:
         slurm.wait_for(never_ran, "CANCELLED")
     job_id = slurm.submit("sleep 2", options=["--nodes=2", "--job-name=costs"])
     slurm.wait_for(job_id, "COMPLETED")
+    assert stays(slurm, job_id) == ["COMPLETED"]
     by_job = {stay.job_id: stay for stay in slurm.usage()}
     assert by_job[never_ran].node_seconds == 0
     assert (by_job[job_id].name, by_job[job_id].nodes, by_job[job_id].state) == ("costs", 2, "COMPLETED")
@@ -104,7 +117,7 @@ def test_a_crashed_node_is_noticed_and_its_job_runs_elsewhere_as_the_same(slurm:
     assert not step_daemons(slurm.slurm_conf, crashed)
     slurm.wait_until(lambda: slurm.job(job_id).restarts == 1)
     assert slurm.wait_for(job_id, "RUNNING").node_list != crashed
-    assert [stay.state for stay in slurm.usage() if stay.job_id == job_id] == ["NODE_FAIL"]
+    assert stays(slurm, job_id) == ["NODE_FAIL"]
     slurm.run("scancel", job_id)
     slurm.start_node(crashed)
     slurm.wait_until_idle()
@@ -145,5 +158,5 @@ def test_stopping_leaves_nothing() -> None:
         processes = [*job_processes(cluster.slurm_conf), *step_daemons(cluster.slurm_conf)]
         folder = cluster.folder
     assert len(processes) >= 3
-    assert not any(process.is_running() and process.status() != "zombie" for process in processes)
+    assert still_running(processes, timeout_s=0.0) == []
     assert not folder.exists()

@@ -97,10 +97,25 @@ def nap(seconds: float) -> float:
     return seconds
 
 
+def wait_for(path: str) -> bool:
+    import pathlib
+    import time
+
+    while not pathlib.Path(path).exists():
+        time.sleep(0.1)
+    return True
+
+
 def test_usage_agrees_with_the_scheduler(deployment: Deployment, slurm: Cluster) -> None:
+    asked = deployment.directory / "asked"
     with deployment.client() as client, Executor(client=client, endpoint_id="site") as executor:
+        last = executor.submit(wait_for, str(asked))
         assert [future.result(LIMIT_S) for future in [executor.submit(nap, 1.0) for _ in range(12)]] == [1.0] * 12
-    assert deployment.node_s()[1] > 0
+        try:
+            assert deployment.node_s()[1] > 0
+        finally:
+            asked.touch()
+        assert last.result(LIMIT_S)
     slurm.wait_until(lambda: not slurm.live_jobs())  # given back when idle
     until(lambda: deployment.node_s()[1] == 0)
     record = slurm.usage()

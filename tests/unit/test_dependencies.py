@@ -24,6 +24,7 @@ BROUGHT_ALONG = {
     "parsl": "globus-compute-endpoint",  # pinned there; another version would not fit
     "starlette": "fastapi",
     "botocore": "boto3",
+    "zmq": "globus-compute-endpoint",  # what the pilots and the engine speak
 }
 """Packages that are part of another one's interface, and come with it."""
 

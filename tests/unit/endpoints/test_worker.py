@@ -66,7 +66,7 @@ def between_neighbours(chunk: ChunkMaker, source: str, timeout_s: float | None =
         ("ctypes.string_at(0)", ["signal 11", "SIGSEGV"]),
         ("os.abort()", ["signal 6", "SIGABRT"]),
         ("os.kill(os.getpid(), signal.SIGKILL)", ["signal 9", "SIGKILL", "out of memory"]),
-        ("os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)", ["signal 15", "SIGTERM"]),
+        ("os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)", ["signal 15", "SIGTERM", "its job went on"]),
         ("signal.alarm(1); time.sleep(60)", ["signal 14", "SIGALRM"]),
         ("os.closerange(0, 4096)", ["closed file descriptors"]),
         ("os.closerange(3, 4096); time.sleep(0.2)", ["closed file descriptors"]),
@@ -108,17 +108,17 @@ def test_death_while_code_is_loaded_is_the_tasks_own(chunk: ChunkMaker) -> None:
 
 
 def test_python_loop_past_its_time_is_killed(chunk: ChunkMaker) -> None:
-    report = between_neighbours(chunk, "def f():\n    print('looping')\n    while True:\n        pass\n", timeout_s=0.3)
+    report = between_neighbours(chunk, "def f():\n    print('looping')\n    while True:\n        pass\n", timeout_s=1)
     failed = failure(report)
     assert failed.kind == "timeout"
-    assert failed.message == "The function ran longer than its timeout_s of 0.3 s and was killed."
+    assert failed.message == "The function ran longer than its timeout_s of 1 s and was killed."
     assert report.stdout == "looping\n"
     assert report.run_s is not None
-    assert report.run_s >= 0.3
+    assert report.run_s >= 1
 
 
 def test_killed_at_its_time_says_where_it_was(chunk: ChunkMaker) -> None:
-    report = between_neighbours(chunk, "def f():\n    while True:\n        pass\n", timeout_s=0.3)
+    report = between_neighbours(chunk, "def f():\n    while True:\n        pass\n", timeout_s=1)
     assert "line 2 in f" in failure(report).traceback or "line 3 in f" in failure(report).traceback
 
 
@@ -138,7 +138,7 @@ def test_compiled_loop_past_its_time_is_killed(chunk: ChunkMaker) -> None:
 
 def test_time_counts_for_each_task_by_itself(chunk: ChunkMaker) -> None:
     for _ in range(4):
-        chunk.add_source("def f():\n    import time\n    time.sleep(0.2)\n    return 'done'\n", timeout_s=0.6)
+        chunk.add_source("def f():\n    import time\n    time.sleep(0.5)\n    return 'done'\n", timeout_s=1.9)
     assert [value(task) for task in chunk.run().tasks] == ["done"] * 4
 
 
@@ -392,7 +392,7 @@ def test_journal_is_on_disk_while_a_task_runs(chunk: ChunkMaker) -> None:
         "        time.sleep(0.001)\n"
         "    return text.decode()\n",
         str(chunk.run_directory / "journal" / chunk.chunk_id),
-        timeout_s=20,
+        timeout_s=120,
     )
     assert "ended 1.1\n" in value(chunk.run().tasks[1])
 

@@ -246,7 +246,7 @@ def test_a_function_says_what_its_tasks_need(service: FakeService) -> None:
 def test_an_executor_leaves_what_a_function_needs_as_it_is(service: FakeService) -> None:
     client = client_of(service)
     with faas.Executor(client) as executor:
-        assert executor.submit(double, 2).result(10) == 4
+        assert executor.submit(double, 2).result(60) == 4
     (request,) = service.functions.values()
     assert (request.resources, request.environment) == (None, None)
 

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from faas.commands.supervision import SupervisedProcess
+from tests.services.processes import still_running
 
 WAITS = "import signal; print('up', flush=True); signal.pause()"
 STUBBORN = "import signal; signal.signal(15, signal.SIG_IGN); print('up', flush=True)\nwhile True: signal.pause()"
@@ -152,6 +153,7 @@ import asyncio, os, sys
 at_once = lambda: asyncio.sleep(0)
 from pathlib import Path
 from faas.commands.supervision import SupervisedProcess
+from tests.services.processes import still_running
 
 async def main():
     log = Path({str(tmp_path / "log")!r})
@@ -166,7 +168,7 @@ asyncio.run(main())
         assert process.stdout is not None
         grandchild = psutil.Process(int(process.stdout.readline()))
         process.kill()
-    grandchild.wait(60)
+    assert still_running([grandchild]) == []
 
 
 def test_a_child_that_ends_before_it_is_ready_is_not_said_to_run(tmp_path: Path) -> None:

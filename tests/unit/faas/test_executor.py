@@ -63,14 +63,14 @@ def until_submitted(service: FakeService, number: int) -> None:
 def test_submits_and_returns_the_value(service: FakeService) -> None:
     with executor_of(service) as executor:
         future = executor.submit(double, 21)
-        assert future.result(10) == 42
+        assert future.result(60) == 42
         assert future.task_id in service.tasks
         assert isinstance(future, concurrent.futures.Future)
 
 
 def test_registers_a_function_once(service: FakeService) -> None:
     with executor_of(service) as executor:
-        assert [executor.submit(double, number).result(10) for number in range(5)] == [0, 2, 4, 6, 8]
+        assert [executor.submit(double, number).result(60) for number in range(5)] == [0, 2, 4, 6, 8]
     assert service.requests.count(("POST", "/v1/functions")) == 1
 
 
@@ -84,17 +84,17 @@ def test_packs_a_bound_method_anew_when_its_object_has_changed(service: FakeServ
 
     scale = Scale(2)
     with executor_of(service) as executor:
-        assert executor.submit(scale.apply, 1).result(10) == 2
+        assert executor.submit(scale.apply, 1).result(60) == 2
         scale.factor = 3
-        assert executor.submit(scale.apply, 1).result(10) == 3
+        assert executor.submit(scale.apply, 1).result(60) == 3
 
 
 def test_runs_a_registered_function(service: FakeService) -> None:
     client = client_of(service)
     function_id = client.register_function(double)
     with faas.Executor(client) as executor:
-        assert executor.submit_to_registered_function(function_id, args=(4,)).result(10) == 8
-        assert executor.submit_to_registered_function(function_id, kwargs={"number": 5}).result(10) == 10
+        assert executor.submit_to_registered_function(function_id, args=(4,)).result(60) == 8
+        assert executor.submit_to_registered_function(function_id, kwargs={"number": 5}).result(60) == 10
 
 
 def test_maps_in_order_with_few_requests(service: FakeService) -> None:
@@ -145,15 +145,15 @@ def test_failure_carries_the_original_exception_and_the_remote_traceback(service
 def test_futures_as_arguments_become_dependencies(service: FakeService) -> None:
     with executor_of(service) as executor:
         first, second = executor.submit(double, 1), executor.submit(double, 2)
-        assert executor.submit(total, [first, second]).result(10) == 6
-        assert executor.submit(double, first).result(10) == 4
+        assert executor.submit(total, [first, second]).result(60) == 6
+        assert executor.submit(double, first).result(60) == 4
     assert service.tasks[first.task_id].dependencies == []
     assert {tuple(task.dependencies) for task in service.tasks.values()} >= {(first.task_id, second.task_id)}
 
 
 def test_large_arguments_become_objects(service: FakeService) -> None:
     with executor_of(service) as executor:
-        assert executor.submit(size, b"x" * 300_000).result(10) == 300_000
+        assert executor.submit(size, b"x" * 300_000).result(60) == 300_000
     (task,) = service.tasks.values()
     assert task.argument_object
     assert not task.payload
@@ -180,16 +180,16 @@ def test_stored_results_are_read_in_few_requests() -> None:
 def test_an_expired_grant_is_asked_for_again() -> None:
     with FakeService(stored=True) as service, executor_of(service) as executor:
         service.expired.add("first")
-        assert executor.submit(double, 3).result(10) == 6
+        assert executor.submit(double, 3).result(60) == 6
 
 
 def test_a_refused_task_fails_alone(service: FakeService) -> None:
     with executor_of(service) as executor:
         bad = executor.submit_to_registered_function("no-such-function")
         good = executor.submit(double, 1)
-        assert good.result(10) == 2
+        assert good.result(60) == 2
         with pytest.raises(faas.NotFound, match="no-such-function"):
-            bad.result(10)
+            bad.result(60)
 
 
 def test_a_function_that_is_refused_raises_at_once(service: FakeService) -> None:
@@ -221,7 +221,7 @@ def test_a_lost_answer_makes_no_second_task(service: FakeService) -> None:
 
 def test_an_outage_loses_nothing(service: FakeService) -> None:
     with executor_of(service) as executor:
-        assert executor.submit(double, 1).result(10) == 2
+        assert executor.submit(double, 1).result(60) == 2
         service.go_down()
         futures = [executor.submit(double, number) for number in range(100)]
         assert not any(future.done() for future in futures)
@@ -231,7 +231,7 @@ def test_an_outage_loses_nothing(service: FakeService) -> None:
 
 def test_a_long_outage_fails_submissions(service: FakeService) -> None:
     with executor_of(service, patience_s=0) as executor:
-        executor.submit(double, 1).result(10)
+        executor.submit(double, 1).result(60)
         service.go_down()
         future = executor.submit(double, 2)
         with pytest.raises(faas.ServiceUnavailable, match="faas up"):
@@ -274,7 +274,7 @@ def test_cancel_is_false_once_running(service: FakeService) -> None:
             service.changed.wait_for(lambda: "running" in service.states.values(), 10)
         assert not future.cancel()
         release.set()
-        assert future.result(10) is True
+        assert future.result(60) is True
         assert not future.cancel()
 
 
@@ -301,23 +301,23 @@ def test_shutdown_without_waiting_still_resolves(held: FakeService) -> None:
     future = executor.submit(double, 4)
     executor.shutdown(wait=False)
     held.work()
-    assert future.result(10) == 8
+    assert future.result(60) == 8
 
 
 def test_threads_end_with_the_executor(service: FakeService) -> None:
     before = set(threading.enumerate())
     with executor_of(service) as executor:
-        executor.submit(size, b"x" * 100_000).result(10)
+        executor.submit(size, b"x" * 100_000).result(60)
     for thread in set(threading.enumerate()) - before:
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()
 
 
 def test_threads_end_when_an_executor_is_forgotten(service: FakeService) -> None:
     before = set(threading.enumerate())
-    assert executor_of(service).submit(double, 1).result(10) == 2
+    assert executor_of(service).submit(double, 1).result(60) == 2
     for thread in set(threading.enumerate()) - before:
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()
 
 
@@ -339,7 +339,7 @@ def test_awaiting_too_long_cancels(held: FakeService) -> None:
         return future
 
     future = asyncio.run(wait())
-    assert concurrent.futures.wait([future], 10).done
+    assert concurrent.futures.wait([future], 60).done
     assert future.cancelled()
     executor.shutdown()
 
@@ -348,7 +348,7 @@ def test_options_reach_the_service(service: FakeService) -> None:
     options = faas.TaskOptions(timeout_s=5, max_attempts=2, max_losses=0, priority=7, idempotent=False, tags={"a": "b"})
     with executor_of(service, endpoint_id="theta", task_options=options) as executor:
         future = executor.submit(double, 1)
-        future.result(10)
+        future.result(60)
     task = service.tasks[future.task_id]
     assert (task.target, task.timeout_s, task.max_attempts, task.max_losses) == ("theta", 5, 2, 0)
     assert (task.priority, task.idempotent, task.tags) == (7, False, {"a": "b"})
@@ -360,7 +360,7 @@ def test_what_tasks_need_reaches_the_service(service: FakeService) -> None:
     with executor_of(service, resources={"cores": 2}, environment="xpcs") as executor:
         as_all = executor.submit(double, 1)
         as_told = executor.submit_to_registered_function(function_id, (1,), resources={"gpus": 1}, environment="ml")
-        concurrent.futures.wait([as_all, as_told], 10)
+        concurrent.futures.wait([as_all, as_told], 60)
     tasks = [service.tasks[future.task_id] for future in (as_all, as_told)]
     assert [(task.resources, task.environment) for task in tasks] == [
         ({"cores": 2}, "xpcs"),
@@ -384,7 +384,7 @@ def test_a_callback_may_submit(service: FakeService) -> None:
             executor.submit(double, future.result()).add_done_callback(lambda _: done.set())
 
         executor.submit(double, 1).add_done_callback(again)
-        assert done.wait(10)
+        assert done.wait(60)
 
 
 def test_the_end_of_the_interpreter_sends_what_is_queued_and_does_not_wait() -> None:

@@ -105,6 +105,25 @@ def test_attempts_count_in_the_block_they_ran_in(
     assert rows["bob"].settled_node_hours == pytest.approx(6)
 
 
+def test_attempts_count_in_that_run_of_a_block_in_which_they_ran(
+    federation: Federation, ada: Principal, bob: Principal, shared: Agent
+) -> None:
+    """A job that was put back into the queue: ada had its first run, and half of the second."""
+    shared.beat(blocks=[block(federation, 4 * HOUR_S, state="running")])
+    federation.clock.advance(HOUR_S)
+    shared.beat(blocks=[block(federation, 0.0, state="queued", started_at=None, ready_at=None)])
+    ran(federation, shared, ada, 1_800, ago_s=900, block_id="faas-1")
+    federation.clock.advance(2 * HOUR_S)
+    shared.beat(blocks=[block(federation, HOUR_S)])
+    for person in (ada, bob):
+        ran(federation, shared, person, 300, ago_s=60, block_id="faas-1")
+    rows = report(federation, ada, "identity")
+    assert {name: row.settled_node_hours for name, row in rows.items()} == {
+        "ada": pytest.approx(2 * 5 + 1),
+        "bob": pytest.approx(1),
+    }
+
+
 def test_what_no_attempt_used_is_nobodys(federation: Federation, ada: Principal, shared: Agent) -> None:
     ran(federation, shared, ada, 60, ago_s=3 * HOUR_S)  # before there was a block
     shared.beat(blocks=[block(federation, HOUR_S)])

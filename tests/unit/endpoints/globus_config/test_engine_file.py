@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from endpoints.configuration import Configuration
 from endpoints.globus_config.engine_file import EngineFile, parse_engine_file
+from endpoints.globus_config.mpi import share_of_nodes
 from endpoints.globus_config.signatures import check_engine_file
 from endpoints.profiles import check_profile, find_profile
 from endpoints.profiles.engine_parts import build_engine
 from faas.errors import ConfigurationError
 from tests.unit.endpoints.globus_config.published import LOCAL, PERLMUTTER, POLARIS, PUBLISHED, VARIABLES
+
+MPI = """\
+engine:
+  type: GlobusMPIEngine
+  mpi_launcher: srun
+  max_workers_per_block: 2
+  worker_debug: false
+  provider:
+    type: SlurmProvider
+    launcher: {type: SimpleLauncher}
+    nodes_per_block: 4
+"""
 
 
 def read(text: str) -> EngineFile:
@@ -73,9 +89,11 @@ def test_what_is_not_used_is_told_with_the_reason() -> None:
     [
         ("display_name: x", "has no `engine:` block"),
         ("- a", "`key: value` lines"),
-        ("engine: {type: ThreadPoolEngine}", "a task that crashes would take the agent with it"),
-        ("engine: {type: ProcessPoolEngine}", "it has no blocks"),
-        ("engine: {type: GlobusMPIEngine}", "how many nodes"),
+        ("engine: {type: ThreadPoolEngine, provider: {type: SlurmProvider}}", "ThreadPoolEngine has no provider"),
+        ("engine: {type: GlobusMPIEngine}", "asked of Slurm and PBS only"),
+        (MPI.replace("SimpleLauncher", "SrunLauncher"), "launcher must be `{type: SimpleLauncher}`"),
+        (MPI.replace("srun", "jsrun"), "mpi_launcher cannot be 'jsrun'; there are srun, aprun, mpiexec"),
+        (MPI.replace("max_workers_per_block: 2", "max_workers_per_block: 5"), "and a block has 4 node(s)"),
         ("engine: {type: Globus}", "engine.type 'Globus' is not known"),
         ("engine: {provider: {type: KubernetesProvider}}", "its jobs cannot be found by name"),
         ("engine: {provider: SlurmProvider}", "engine.provider must be a block with a `type`"),
@@ -146,6 +164,29 @@ def test_numbers_become_words_where_words_are_wanted() -> None:
     assert check_engine_file(read(PUBLISHED["container"])).provider["account"] == "1234"
 
 
+@pytest.mark.parametrize("kind", ["ThreadPoolEngine", "ProcessPoolEngine"])
+def test_pools_become_workers_on_this_host(kind: str, tmp_path: Path) -> None:
+    configuration = configured(tmp_path, f"engine: {{type: {kind}, max_workers: 3, label: mine}}")
+    check_profile(configuration)
+    assert (configuration.profile, configuration.workers) == ("local", 3)
+    assert (configuration.blocks.min_blocks, configuration.blocks.max_blocks) == (1, 1)
+    engine = build_engine(find_profile("local"), configuration, "default", tmp_path)
+    assert (engine.executor.max_workers_per_node, engine.executor.address) == (3, "127.0.0.1")
+    assert configuration.engine_file is not None
+    assert set(configuration.engine_file.not_used()) == {"engine.type", "engine.label"}
+    assert configured(tmp_path, f"engine: {{type: {kind}}}").workers == os.cpu_count()
+    for wrong, complaint in (("max_worker: 3", "unknown key 'engine.max_worker'"), ("max_workers: x", "cannot be 'x'")):
+        with pytest.raises(ConfigurationError, match=complaint):
+            check_engine_file(read(f"engine: {{type: {kind}, {wrong}}}"))
+
+
+@given(nodes=st.integers(1, 10_000), workers=st.integers(1, 10_000))
+def test_workers_share_the_nodes_of_a_block(nodes: int, workers: int) -> None:
+    share = share_of_nodes(nodes, workers)
+    assert share["num_ranks"] == share["num_nodes"] * share["ranks_per_node"] >= 1
+    assert workers > nodes or nodes - workers < share["num_nodes"] * workers <= nodes
+
+
 class TestMade:
     """At the site: engine and provider as the file has them, and driven as ours."""
 
@@ -173,6 +214,16 @@ class TestMade:
         # Nothing says how many workers: each node decides by its cores.
         assert engine.executor.cores_per_worker == 1.0
         assert engine.executor.max_workers_per_node == float("inf")
+
+    def test_workers_for_programs_of_many_ranks_sit_together(self, tmp_path: Path) -> None:
+        configuration = configured(tmp_path, MPI, "engine: {address: 127.0.0.1}\n")
+        check_profile(configuration)
+        assert (configuration.profile, configuration.workers) == ("slurm", 2)
+        executor = self.made(tmp_path, MPI).executor
+        assert (executor.enable_mpi_mode, executor.mpi_launcher, executor.max_workers_per_block) == (True, "srun", 2)
+        assert "pilot.py" in executor.launch_cmd
+        with pytest.raises(ConfigurationError, match=r"unknown key 'engine\.max_workers_per_node'"):
+            check_engine_file(read(MPI.replace("worker_debug: false", "max_workers_per_node: 2")))
 
     def test_an_interface_that_is_not_there_is_told_with_the_fix(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigurationError, match=r"interface hsn0: .*ip -brief address"):

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from endpoints.patience import wait_a_while
+from faas.patience import wait_a_while
 
 pytestmark = pytest.mark.anyio
 
