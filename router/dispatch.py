@@ -17,7 +17,8 @@ from registry.objects import StoredObject
 from registry.results import Parent
 from router.grants import grant_each
 from router.minted import Minted
-from router.policies import Capacity, Policy
+from router.outlook import Outlook
+from router.policies import Capacity, Policy, Waiting
 from router.run_times import RunTimes
 from router.store import Store
 from router.wakeups import WORK, Wakeups, session
@@ -122,7 +123,8 @@ class Dispatch:
         self, transaction: Transaction, endpoint_id: str, session_id: str, request: LeaseRequest, capacity: Capacity
     ) -> _Answer:
         def choose(site: Site, waiting: list[QueuedClass]) -> list[Share]:
-            return self._policy.choose(site, capacity, waiting, self._run_times.seconds)
+            outlook = Outlook(run_s=self._run_times.seconds)
+            return self._policy.choose(site, capacity, Waiting(waiting), outlook, {}).shares
 
         granted = leases.lease(transaction, endpoint_id, session_id, request.number, request.max_tasks, choose)
         segments = [
