@@ -1,0 +1,99 @@
+"""Keeps the outlook that decisions share: learns from events, and reckons anew when it is worth it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+
+from router.demand import OVERCOMMIT, Apportionment, apportion
+from router.landscape import Landscape
+from router.model import SiteModel
+from router.outlook import Outlook
+from router.plan import Floats, LaneKey, Plan, PlannedClass
+
+FRESH_S = 0.25
+"""A plan is good for so long: what one decision takes, it has foreseen."""
+_TABLE_FRESH_S = 1.0
+
+
+class Planner:
+    """The site model, the landscape, and what follows from both.
+
+    Args:
+        model: what was learned.
+        landscape: who is there.
+        fresh_s: for how long an outlook is shared.
+        overcommit: how many times what is expected to be needed is asked for in blocks.
+        store: where inputs are.
+    """
+
+    def __init__(
+        self,
+        model: SiteModel | None = None,
+        landscape: Landscape | None = None,
+        *,
+        fresh_s: float = FRESH_S,
+        overcommit: float = OVERCOMMIT,
+        store: str = "",
+    ) -> None:
+        self.model = SiteModel() if model is None else model
+        self.landscape = Landscape() if landscape is None else landscape
+        self._fresh_s = fresh_s
+        self._overcommit = overcommit
+        self._store = store
+        self._plan: Plan | None = None
+        self._table: tuple[float, list[str], list[LaneKey], Floats] | None = None
+
+    def outlook(self, now: float, classes: Callable[[], Sequence[PlannedClass]], run_s: Mapping[str, float]) -> Outlook:
+        """What to decide by now.
+
+        Args:
+            now: on the clock of the events.
+            classes: tells what waits; called only when the plan is to be made anew.
+            run_s: measured run times by function.
+        """
+        if self._plan is None or not now - self._plan.now < self._fresh_s:
+            waiting = classes()
+            lanes = self.landscape.lanes
+            workers = self.landscape.workers(now, self.model)
+            self._plan = Plan.of(now, waiting, lanes, self.service_s(now, waiting, lanes), workers)
+        return Outlook(run_s, now, self._plan)
+
+    def bound_outlook(self, now: float, run_s: Mapping[str, float], backlog: Mapping[str, int]) -> Outlook:
+        """What policies decide by that bind early: they foresee nothing."""
+        return Outlook(run_s, now, None, backlog)
+
+    def expected_s(self, function_id: str, endpoint_id: str, size_bytes: float | None = None) -> float | None:
+        """For how long a task will keep a worker, from its grant on; None where that is not known."""
+        run = self.model.run_times.predict(function_id, endpoint_id, size_bytes=size_bytes)
+        if run is None:
+            return None
+        transfer_s = self.model.transfers.seconds(self._store, endpoint_id, size_bytes) if size_bytes else 0.0
+        return run.seconds + transfer_s
+
+    def stale(self) -> None:
+        """Something changed that no plan foresaw: endpoints or blocks came or went, work came in."""
+        self._plan = None
+
+    def apportion(self, now: float, classes: Sequence[PlannedClass]) -> Apportionment:
+        """Each endpoint's share of what waits, for its pilot controller."""
+        lanes = self.landscape.lanes
+        service_s = self.service_s(now, classes, lanes)
+        return apportion(now, classes, self.landscape, self.model, service_s, overcommit=self._overcommit)
+
+    def service_s(self, now: float, classes: Sequence[PlannedClass], lanes: Sequence[LaneKey]) -> Floats:
+        """How long a task of each class keeps a worker of each lane, in seconds."""
+        functions = [one.function_id for one in classes]
+        if self._table is not None:
+            made_at, known, columns, table = self._table
+            if now - made_at < _TABLE_FRESH_S and known == functions and columns == lanes:
+                return table
+        sizes = [one.size_bytes for one in classes]
+        table = self.model.service_s(
+            functions, [endpoint_id for endpoint_id, _ in lanes], sizes_bytes=sizes, store=self._store
+        )
+        self._table = (now, functions, list(lanes), table)
+        return table
+
+
+__all__ = ["FRESH_S", "Planner"]
