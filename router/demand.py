@@ -68,12 +68,14 @@ def apportion(
     known = [row for row in range(len(classes)) if not isnan(service_s[row, 0])]
     unknown = [row for row in range(len(classes)) if isnan(service_s[row, 0])]
     expected = _foreseen([classes[row] for row in known], landscape, model)
-    tasks = np.zeros(len(lanes))
-    seconds = np.zeros(len(lanes))
+    tasks: Floats = np.zeros(len(lanes))
+    seconds: Floats = np.zeros(len(lanes))
     for group in solve(now, expected, lanes, service_s[known], everybody):
         if isfinite(group.finish_at):
             new = slice(len(there.lane), None)
-            part: Floats = np.bincount(everybody.lane[new], weights=group.shares[new], minlength=len(lanes))
+            part = np.asarray(
+                np.bincount(everybody.lane[new], weights=group.shares[new], minlength=len(lanes)), dtype=np.float64
+            )
         else:
             part = _evenly([expected[row] for row in group.rows], lanes)
         tasks += part

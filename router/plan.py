@@ -225,6 +225,8 @@ class Plan:
         """By row: until when a task started at this lane still ends with its group, or nearly."""
         latest = self._latest.get(lane)
         if latest is None:
-            each_s = np.nan_to_num(self.service_s[:, lane], nan=0.0)
-            latest = self._latest[lane] = self.finish_at + tolerance_s - each_s * (1.0 - tolerance)
+            each_s = self.service_s[:, lane]
+            # What never ran has no end foreseen, and may be started at any time.
+            latest = np.where(np.isnan(each_s), inf, self.finish_at + tolerance_s - each_s * (1.0 - tolerance))
+            self._latest[lane] = latest
         return latest

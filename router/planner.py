@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-
 from router.demand import OVERCOMMIT, Apportionment, apportion
 from router.landscape import Landscape
 from router.model import SiteModel

@@ -17,8 +17,6 @@ _PATIENCE_S = 900.0
 """A probe that was not heard of for so long is sent again."""
 _KEEP = 0.95
 """What an outcome before the last one weighs."""
-_WORKS = 0.5
-"""A function works somewhere when at least this share of its outcomes there are successes."""
 
 Charge = Literal["charge", "elsewhere"]
 """Whether a failure is the task's own, or its endpoint's: then it runs elsewhere, uncharged."""
@@ -31,6 +29,8 @@ class _Record:
     succeeded: float = 0.0
     failed: float = 0.0
     in_a_row: int = 0
+    """Failures since the last success of a task that started after the first of them."""
+    failing_since: float = 0.0
     quarantined: bool = False
     probes: int = 0
     """Probes that failed, since it was quarantined."""
@@ -40,12 +40,17 @@ class _Record:
 
     @property
     def works(self) -> bool:
-        return self.succeeded > 0 and self.succeeded >= _WORKS * (self.succeeded + self.failed)
+        """As far as is known: it succeeded there, and has not failed every time since."""
+        return self.succeeded > 0 and self.in_a_row < IN_A_ROW
 
-    def seen(self, success: bool) -> None:
+    def seen(self, success: bool, now: float) -> None:
         self.succeeded = self.succeeded * _KEEP + success
         self.failed = self.failed * _KEEP + (not success)
-        self.in_a_row = 0 if success else self.in_a_row + 1
+        if success:
+            self.in_a_row = 0
+        else:
+            self.failing_since = now if self.in_a_row == 0 else self.failing_since
+            self.in_a_row += 1
 
     def shut(self, now: float) -> None:
         self.quarantined, self.probing = True, False
@@ -74,7 +79,8 @@ class _Endpoint:
 class Quarantine:
     """Who may run what, judged by what failed where. Pure but for its memory: told of outcomes, with the time of each.
 
-    - A function is quarantined at an endpoint after ``IN_A_ROW`` failures there, if it works at another endpoint.
+    - A function is quarantined at an endpoint after ``IN_A_ROW`` failures there, if it works at
+      another one, or worked there before and was not tried at any other.
     - An endpoint is quarantined as a whole when two functions are, and nothing else has succeeded since.
     - After a while one task goes as a probe. Its success lifts the quarantine; its failure doubles the while.
     - A failure that the function does not show elsewhere is not charged, ``FORGIVEN`` times for each task: a task that
@@ -85,18 +91,28 @@ class Quarantine:
         >>> quarantine.succeeded("fit", "cori", 0.0)
         >>> [quarantine.failed("fit", "theta", float(second)) for second in range(3)]
         ['elsewhere', 'elsewhere', 'elsewhere']
-        >>> quarantine.room("fit", "theta", 5.0), quarantine.room("fit", "cori", 5.0), quarantine.room("fit", "theta", 60.0)
-        (0, None, 1)
+        >>> [quarantine.room("fit", *at) for at in (("theta", 5.0), ("cori", 5.0), ("theta", 60.0))]
+        [0, None, 1]
     """
 
     def __init__(self) -> None:
         self._endpoints: dict[str, _Endpoint] = {}
         self._places: dict[str, set[str]] = {}
 
-    def succeeded(self, function_id: str, endpoint_id: str, now: float) -> None:
-        """A task succeeded there."""
+    def succeeded(self, function_id: str, endpoint_id: str, now: float, *, started_at: float | None = None) -> None:
+        """A task succeeded there.
+
+        Args:
+            function_id: what ran.
+            endpoint_id: where.
+            now: when it ended.
+            started_at: when it was granted or started. What was under way before things began to fail says nothing of
+                how they are now.
+        """
         endpoint, record = self._record(function_id, endpoint_id)
-        record.seen(True)
+        if started_at is not None and record.in_a_row and started_at < record.failing_since:
+            return
+        record.seen(True, now)
         record.open()
         endpoint.whole.open()
 
@@ -113,17 +129,27 @@ class Quarantine:
             Whether it is to be charged.
         """
         endpoint, record = self._record(function_id, endpoint_id)
-        record.seen(False)
-        elsewhere = self._works_elsewhere(function_id, endpoint_id)
+        record.seen(False, now)
+        others = self._others(function_id, endpoint_id)
+        suspicious = any(one.works for one in others) or (
+            record.succeeded > 0 and not any(one.failed for one in others)
+        )
         if record.quarantined:
             # What was running when it was shut may still fail: only a probe's failure is news.
             if record.probing:
                 record.shut(now)
-        elif record.in_a_row >= IN_A_ROW and elsewhere:
-            record.shut(now)
+        elif record.in_a_row >= IN_A_ROW:
+            if suspicious:
+                record.shut(now)
+            else:
+                # It works nowhere any more: no endpoint is to blame.
+                for one in others:
+                    one.open()
         if endpoint.whole.probing or (not endpoint.whole.quarantined and endpoint.fails_everything):
             endpoint.whole.shut(now)
-        return "elsewhere" if elsewhere and not record.works and forgiven < FORGIVEN else "charge"
+        # One failure where all goes well is the task's own; a second one in a row may not be.
+        strange = suspicious and (record.in_a_row > 1 or record.succeeded == 0)
+        return "elsewhere" if strange and forgiven < FORGIVEN else "charge"
 
     def granted(self, function_id: str, endpoint_id: str, now: float) -> None:
         """Tasks were granted; where ``room`` was 1, this is the probe."""
@@ -177,9 +203,10 @@ class Quarantine:
         self._places.setdefault(function_id, set()).add(endpoint_id)
         return endpoint, endpoint.functions.setdefault(function_id, _Record())
 
-    def _works_elsewhere(self, function_id: str, endpoint_id: str) -> bool:
-        return any(
-            self._endpoints[other].functions[function_id].works
+    def _others(self, function_id: str, endpoint_id: str) -> list[_Record]:
+        """The function's records at the other endpoints."""
+        return [
+            self._endpoints[other].functions[function_id]
             for other in self._places.get(function_id, ())
             if other != endpoint_id
-        )
+        ]

@@ -21,6 +21,8 @@ TOLERANCE_S = 0.5
 TOLERANCE = 0.02
 """…this part of a task's run time: predictions are no better."""
 _BARELY_S = 1e-3
+_FEW = 16
+"""So many classes are looked at one by one; more, all at once."""
 
 
 class Fastest(LateBinding):
@@ -66,15 +68,23 @@ class Fastest(LateBinding):
 
     def _latest_starts(self, site: Site, capacity: Capacity, waiting: Waiting, plan: Plan) -> Floats:
         """By position in ``waiting``: until when a task started here still helps."""
-        rows = waiting.rows(plan)
+        lanes = {shape: plan.lanes.get((site.endpoint_id, shape)) for shape in capacity.offers}
+        by_lane = {
+            shape: plan.latest_start(lane, TOLERANCE_S, TOLERANCE) for shape, lane in lanes.items() if lane is not None
+        }
+        if len(waiting) <= _FEW:
+            rows = [plan.classes.get(one.class_id) for one in waiting]
+            return np.array(
+                [
+                    np.inf if row is None or one.shape not in by_lane else by_lane[one.shape][row]
+                    for row, one in zip(rows, waiting, strict=True)
+                ]
+            )
         latest = np.full(len(waiting), np.inf)
-        shapes = waiting.shapes
-        for shape in capacity.offers:
-            lane = plan.lanes.get((site.endpoint_id, shape))
-            if lane is None or shape not in shapes:
-                continue
-            known = shapes[shape] & (rows >= 0)
-            latest[known] = plan.latest_start(lane, TOLERANCE_S, TOLERANCE)[rows[known]]
+        known = waiting.rows(plan)
+        for shape, starts in by_lane.items():
+            here = waiting.of_shape(shape) & (known >= 0)
+            latest[here] = starts[known[here]]
         return latest
 
     def _holds(

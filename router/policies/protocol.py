@@ -62,7 +62,7 @@ class Waiting(Sequence[QueuedClass]):
     def __init__(self, classes: Iterable[QueuedClass]) -> None:
         self._ordered = sorted(classes, key=_claim)
         self._positions: dict[int, int] | None = None
-        self._shapes: dict[str, NDArray[np.bool_]] | None = None
+        self._shapes: dict[str, NDArray[np.bool_]] = {}
         self._rows: tuple[Plan, NDArray[np.intp]] | None = None
 
     def __len__(self) -> int:
@@ -84,13 +84,12 @@ class Waiting(Sequence[QueuedClass]):
             self._positions = {one.class_id: position for position, one in enumerate(self._ordered)}
         return self._positions.get(class_id)
 
-    @property
-    def shapes(self) -> dict[str, NDArray[np.bool_]]:
-        """For each shape of worker, which classes wait for it."""
-        if self._shapes is None:
-            wanted = np.array([one.shape for one in self._ordered])
-            self._shapes = {str(shape): wanted == shape for shape in np.unique(wanted)}
-        return self._shapes
+    def of_shape(self, shape: str) -> NDArray[np.bool_]:
+        """Which of the classes wait for workers of a shape."""
+        found = self._shapes.get(shape)
+        if found is None:
+            found = self._shapes[shape] = np.array([one.shape == shape for one in self._ordered])
+        return found
 
     def rows(self, plan: Plan) -> NDArray[np.intp]:
         """The row of each class in a plan; -1 where the plan does not know it."""

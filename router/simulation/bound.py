@@ -10,7 +10,7 @@ from .draws import Draws
 
 _SUFFIXES = 24
 _ROUNDS = 4
-_HORIZON_S = 30 * 86_400.0
+_MANY_SITES = 8
 
 
 def fluid_bound(draws: Draws) -> float:
@@ -18,9 +18,9 @@ def fluid_bound(draws: Draws) -> float:
 
     Every site gets all its blocks asked for at the first arrival, and again whenever one ends; tasks are a fluid that
     may be split over all workers. For any prices ``p`` of worker-seconds at the sites, the work must be worth no more
-    than the workers' time until then: ``sum_i min_s p_s d_is <= sum_s p_s C_s(T)`` (weak duality of the linear program of
-    divisible load), and likewise for what arrives after any moment. Prices are inverse mean service times, improved a
-    little. Never less than what the last arrivals take by themselves.
+    than the workers' time until then: ``sum_i min_s p_s d_is <= sum_s p_s C_s(T)`` (weak duality of the linear program
+    of divisible load), and likewise for what arrives after any moment. Prices are inverse mean service times, somewhat
+    improved. Never less than what the last arrivals take by themselves.
 
     Args:
         draws: what chance decided.
@@ -39,49 +39,60 @@ def fluid_bound(draws: Draws) -> float:
             for site in sites
         ]
     ).reshape(len(arrivals), len(sites))
-    up = [_intervals(draws, site, first) for site in sites]
+    up = [_intervals(draws, site, first, float(service[:, index].max())) for index, site in enumerate(sites)]
     moments = np.unique(np.quantile(arrivals, np.linspace(0, 1, _SUFFIXES), method="lower"))
     least = float((arrivals + service.min(axis=1)).max())
     bound = least
     for moment in moments:
-        after = service[arrivals >= moment]
-        bound = max(bound, _best(after, up, float(moment)))
+        bound = max(bound, _best(service[arrivals >= moment], *_capacity(up, float(moment))))
     return bound - first
 
 
-def _best(service: Floats, up: list[Floats], since: float) -> float:
+def _best(service: Floats, times: Floats, capacity: Floats) -> float:
     """Over prices, the latest time by which the fluid cannot be through before."""
     prices = 1.0 / service.mean(axis=0)
-    best = _through(service, up, since, prices)
-    if len(prices) > 8 or (service / service[0] == service[0, 0] / service[0]).all():
+    best = _through(service, times, capacity, prices)
+    if len(prices) > _MANY_SITES or np.allclose(service / service[:, :1], service[0] / service[0, 0]):
         return best
     for step in np.geomspace(1.3, 1.03, _ROUNDS):
         for site in range(len(prices)):
             for factor in (step, 1 / step):
                 tried = prices.copy()
                 tried[site] *= factor
-                if (reached := _through(service, up, since, tried)) > best:
+                if (reached := _through(service, times, capacity, tried)) > best:
                     best, prices = reached, tried
     return best
 
 
-def _through(service: Floats, up: list[Floats], since: float, prices: Floats) -> float:
-    """When the workers' time since then is worth as much as the work."""
+def _through(service: Floats, times: Floats, capacity: Floats, prices: Floats) -> float:
+    """When the workers' time is worth as much as the work."""
     work = float((service * prices).min(axis=1).sum())
-    starts = np.concatenate([np.maximum(each[:, 0], since) for each in up])
-    ends = np.concatenate([np.maximum(each[:, 1], since) for each in up])
-    worth = np.concatenate([each[:, 2] * price for each, price in zip(up, prices, strict=True)])
-    moments = np.unique(np.concatenate([starts, ends]))
-    done = np.array([(worth * np.clip(np.minimum(ends, at) - starts, 0, None)).sum() for at in moments])
-    return float(np.interp(work, done, moments)) if work <= done[-1] else float("inf")
+    worth = capacity @ prices
+    return float(np.interp(work, worth, times)) if work <= worth[-1] else float("inf")
 
 
-def _intervals(draws: Draws, name: str, first: float) -> Floats:
-    """When a site has workers, at best: starts, ends and how many."""
+def _capacity(up: list[Floats], since: float) -> tuple[Floats, Floats]:
+    """Moments, and by then the worker-seconds of each site since a moment: linear in between."""
+    times = np.unique(np.clip(np.concatenate([each[:, :2].ravel() for each in up]), since, None))
+    by_site = [
+        (each[:, 2] * np.clip(np.minimum(each[:, 1], times[:, None]) - np.maximum(each[:, 0], since), 0, None)).sum(
+            axis=1
+        )
+        for each in up
+    ]
+    return times, np.stack(by_site, axis=1)
+
+
+def _intervals(draws: Draws, name: str, first: float, longest_s: float) -> Floats:
+    """When a site has workers, at best: starts, ends and how many. What it began before all failed, it finishes."""
     site = draws.sites[name]
     workers = site.nodes_per_block * site.workers_per_node
     gaps = [(outage.from_s, outage.from_s + outage.for_s) for outage in site.outages]
-    gaps += [(each.from_s, each.until_s) for each in site.failing if each.rate == 1.0]
+    gaps += [
+        (each.from_s + longest_s, each.until_s)
+        for each in site.failing
+        if each.rate == 1.0 and each.from_s + longest_s < each.until_s
+    ]
     found = []
     longest = first + max(10 * site.walltime_s, 100_000.0)
     for slot in range(site.max_blocks):

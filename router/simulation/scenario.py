@@ -133,9 +133,8 @@ class Scenario(_Part):
     def _names_exist(self) -> Scenario:
         for index, load in enumerate(self.workload):
             if load.function not in self.functions:
-                raise ValueError(
-                    f"workload.{index}.function: there is no function {load.function!r}, only {', '.join(self.functions)}"
-                )
+                known = ", ".join(self.functions)
+                raise ValueError(f"workload.{index}.function: there is no {load.function!r}, only {known}")
         for name, function in self.functions.items():
             if strange := set(function.at) - set(self.sites):
                 raise ValueError(f"functions.{name}.at: there is no site {', '.join(sorted(strange))}")

@@ -252,6 +252,7 @@ class SiteAgent:
         self.blocks.remove(block)
         if block.state != "queued" or block.starts_at < now:
             self._ended.append((block.starts_at, now))
+        block.state = "ended"
 
     def _view(self, block: SimulatedBlock, now: float) -> Any:
         started = block.ready_at is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from math import inf
 
@@ -124,6 +125,10 @@ class World:
             if scenario.history:
                 self._run_times.learn({name: draws.mean_run_s(name)})
         self._quarantine = Quarantine()
+        if scenario.history:
+            for name in scenario.functions:
+                for site in self._agents:
+                    self._quarantine.succeeded(name, site, 0.0)
         self._classes: dict[tuple[str, str, int, str], _Class] = {}
         self._by_id: dict[int, _Class] = {}
         self._holds: dict[int, Hold] = {}
@@ -143,14 +148,14 @@ class World:
         for agent in self._agents.values():
             self._look_at(agent)
             for outage in agent.site.outages:
-                self._at(outage.from_s, lambda agent=agent, until=outage.from_s + outage.for_s: self._out(agent, until))
+                self._at(outage.from_s, partial(self._out, agent, outage.from_s + outage.for_s))
         arriving: dict[float, list[int]] = {}
         for index, arrival in enumerate(self._draws.arrivals):
             load = self._scenario.workload[arrival.load]
             self.history.tasks.append(TaskRecord(index, load.identity, load.function, arrival.at))
             arriving.setdefault(arrival.at, []).append(index)
         for at, indices in arriving.items():
-            self._at(at, lambda indices=indices: self._arrive(indices))
+            self._at(at, partial(self._arrive, indices))
         while self._events:
             self.now, _, event = heapq.heappop(self._events)
             if self.now > _LONGEST_S:
@@ -266,7 +271,7 @@ class World:
                 self.history.longest_hold_s = max(self.history.longest_hold_s, hold.until - self.now)
                 self._holds[hold.class_id] = hold
         if choice.holds:
-            self._at(min(hold.until for hold in choice.holds), lambda: self._ask(agent))
+            self._at(min(hold.until for hold in choice.holds), partial(self._ask, agent))
 
     def _grant(self, agent: SiteAgent, one: _Class, tasks: int) -> None:
         indices = [heapq.heappop(one.queue) for _ in range(min(tasks, len(one.queue)))]
@@ -289,7 +294,7 @@ class World:
             seconds, fails = self._draws.service_s(index, agent.name, self.now, record.attempts + record.forgiven)
             running = Running(index, block, self.now, seconds, fails)
             agent.run(running)
-            self._at(self.now + seconds, lambda running=running: self._finish(agent, running))
+            self._at(self.now + seconds, partial(self._finish, agent, running))
 
     def _finish(self, agent: SiteAgent, running: Running) -> None:
         if not agent.finish(running, self.now):
@@ -313,7 +318,7 @@ class World:
         else:
             record.run_s = running.seconds
             self._learn(agent.name, running)
-            self._quarantine.succeeded(function, agent.name, self.now)
+            self._quarantine.succeeded(function, agent.name, self.now, started_at=running.started_at)
             self._end(running.index, "succeeded")
         self._start(agent)
         self._look_at(agent)
@@ -346,9 +351,7 @@ class World:
         for agent in self._agents.values():
             told = demand.get(agent.name)
             for block in agent.control(self.now, told.tasks if told else 0, told.seconds if told else 0.0):
-                self._at(
-                    block.starts_at + agent.site.startup_s, lambda block=block, agent=agent: self._ready(agent, block)
-                )
+                self._at(block.starts_at + agent.site.startup_s, partial(self._ready, agent, block))
             for waited_s in agent.taken_back():
                 self._planner.model.queue_waits.cancelled(agent.name, DEFAULT_SHAPE, waited_s)
             self._bury(agent)
@@ -375,11 +378,11 @@ class World:
     def _ready(self, agent: SiteAgent, block: SimulatedBlock) -> None:
         if not agent.ready(block, self.now):
             if block.state == "queued":  # an outage made it wait longer
-                self._at(block.starts_at + agent.site.startup_s, lambda: self._ready(agent, block))
+                self._at(block.starts_at + agent.site.startup_s, partial(self._ready, agent, block))
             return
         self._planner.model.queue_waits.started(agent.name, DEFAULT_SHAPE, self.now - block.requested_at)
         self._planner.stale()
-        self._at(block.ends_at, lambda: self._expire(agent, block))
+        self._at(block.ends_at, partial(self._expire, agent, block))
         self._look_at(agent)
         self._start(agent)
         self._ask(agent)
@@ -401,7 +404,7 @@ class World:
         self._look_at(agent)
         self._planner.stale()
         if lost:
-            self._at(self.now + after_s, lambda: self._requeue(lost))
+            self._at(self.now + after_s, partial(self._requeue, lost))
 
     def _bury(self, agent: SiteAgent) -> None:
         self.history.blocks += [
