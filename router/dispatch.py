@@ -18,7 +18,7 @@ from registry.results import Parent
 from router.grants import grant_each
 from router.minted import Minted
 from router.outlook import Outlook
-from router.policies import Capacity, Policy, Waiting
+from router.policies import Capacity, Holds, Policy, Waiting
 from router.run_times import RunTimes
 from router.store import Store
 from router.wakeups import WORK, Wakeups, session
@@ -124,7 +124,7 @@ class Dispatch:
     ) -> _Answer:
         def choose(site: Site, waiting: list[QueuedClass]) -> list[Share]:
             outlook = Outlook(run_s=self._run_times.seconds)
-            return self._policy.choose(site, capacity, Waiting(waiting), outlook, {}).shares
+            return self._policy.choose(site, capacity, Waiting(waiting), outlook, Holds()).shares
 
         granted = leases.lease(transaction, endpoint_id, session_id, request.number, request.max_tasks, choose)
         segments = [

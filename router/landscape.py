@@ -146,24 +146,35 @@ class Landscape:
             queued: those of queued blocks, spread over the waits that are likely.
             potential: those of blocks that could still be asked for, likewise.
         """
-        parts = []
+        lanes: list[int] = []
+        free: list[Floats] = []
+        ends: list[float | Floats] = []
+        weights: list[float] = []
         for index, (key, lane) in enumerate(self._lanes.items()):
             if running and lane.workers:
-                parts.append(_alike(index, lane.free_at(now), lane.ends_at, 1.0))
+                lanes.append(index)
+                free.append(lane.free_at(now))
+                ends.append(lane.ends_at)
+                weights.append(1.0)
             may_come = sum(block.workers for block in lane.queued) if queued else 0
             if potential:
                 may_come += lane.possible_blocks * lane.workers_per_block
             if may_come:
                 waits = model.queue_waits.of(*key, [now - block.requested_at for block in lane.queued]).steps()
-                parts.append(_alike(index, now + waits, now + waits + lane.walltime_s, may_come / STEPS))
-        return Workers.joined(parts)
+                lanes.append(index)
+                free.append(now + waits)
+                ends.append(now + waits + lane.walltime_s)
+                weights.append(may_come / STEPS)
+        if not lanes:
+            return Workers.none()
+        counts = [len(each) for each in free]
+        return Workers(
+            np.repeat(np.array(lanes, dtype=np.intp), counts),
+            np.concatenate(free),
+            np.concatenate([_each(end, count) for end, count in zip(ends, counts, strict=True)]),
+            np.repeat(weights, counts),
+        )
 
 
-def _alike(lane: int, free_at: Floats, ends_at: float | Floats, weight: float) -> Workers:
-    count = len(free_at)
-    return Workers(
-        np.full(count, lane, dtype=np.intp),
-        free_at,
-        np.broadcast_to(ends_at, (count,)).astype(np.float64),
-        np.full(count, weight),
-    )
+def _each(end: float | Floats, count: int) -> Floats | list[float]:
+    return [end] * count if isinstance(end, float) else end

@@ -195,7 +195,8 @@ class Plan:
     """By row: when the last task of its group ends."""
     least_s: Floats
     """By row: its service time at the best of the lanes that take part."""
-    _latest: dict[int, Floats] = field(default_factory=dict)
+    by_lane: Floats
+    """The same, lanes by rows: what one lane asks lies together."""
 
     @classmethod
     def of(
@@ -219,14 +220,16 @@ class Plan:
             service_s,
             finish_at,
             least_s,
+            np.ascontiguousarray(service_s.T),
         )
 
-    def latest_start(self, lane: int, tolerance_s: float, tolerance: float) -> Floats:
-        """By row: until when a task started at this lane still ends with its group, or nearly."""
-        latest = self._latest.get(lane)
-        if latest is None:
-            each_s = self.service_s[:, lane]
-            # What never ran has no end foreseen, and may be started at any time.
-            latest = np.where(np.isnan(each_s), inf, self.finish_at + tolerance_s - each_s * (1.0 - tolerance))
-            self._latest[lane] = latest
+    def latest_starts(
+        self, lane: int, rows: NDArray[np.intp], tolerance_s: float, tolerance: float
+    ) -> NDArray[np.float64]:
+        """Until when a task of each row, started at this lane, still ends with its group, or nearly.
+
+        What never ran has no end foreseen: it may be started at any time.
+        """
+        latest: Floats = self.finish_at[rows] + tolerance_s - self.by_lane[lane, rows] * (1.0 - tolerance)
+        latest[np.isnan(latest)] = inf
         return latest

@@ -10,8 +10,10 @@ from router.model import SiteModel
 from router.outlook import Outlook
 from router.plan import Floats, LaneKey, Plan, PlannedClass
 
-FRESH_S = 0.25
-"""A plan is good for so long: what one decision takes, it has foreseen."""
+FRESH_S = 0.5
+"""A plan is good for so long: what one decision takes, it has foreseen…"""
+_STALE_TOO = 0.1
+"""…and for this part of it even when something happened that it had not."""
 _TABLE_FRESH_S = 1.0
 
 
@@ -41,6 +43,7 @@ class Planner:
         self._overcommit = overcommit
         self._store = store
         self._plan: Plan | None = None
+        self._stale = False
         self._table: tuple[float, list[str], list[LaneKey], Floats] | None = None
 
     def outlook(self, now: float, classes: Callable[[], Sequence[PlannedClass]], run_s: Mapping[str, float]) -> Outlook:
@@ -51,16 +54,21 @@ class Planner:
             classes: tells what waits; called only when the plan is to be made anew.
             run_s: measured run times by function.
         """
-        if self._plan is None or not now - self._plan.now < self._fresh_s:
+        return Outlook(run_s, now, lambda: self._plan_for(now, classes))
+
+    def _plan_for(self, now: float, classes: Callable[[], Sequence[PlannedClass]]) -> Plan:
+        fresh_s = self._fresh_s * _STALE_TOO if self._stale else self._fresh_s
+        if self._plan is None or not now - self._plan.now < fresh_s:
             waiting = classes()
             lanes = self.landscape.lanes
             workers = self.landscape.workers(now, self.model)
             self._plan = Plan.of(now, waiting, lanes, self.service_s(now, waiting, lanes), workers)
-        return Outlook(run_s, now, self._plan)
+            self._stale = False
+        return self._plan
 
     def bound_outlook(self, now: float, run_s: Mapping[str, float], backlog: Mapping[str, int]) -> Outlook:
         """What policies decide by that bind early: they foresee nothing."""
-        return Outlook(run_s, now, None, backlog)
+        return Outlook(run_s, now, backlog=backlog)
 
     def expected_s(self, function_id: str, endpoint_id: str, size_bytes: float | None = None) -> float | None:
         """For how long a task will keep a worker, from its grant on; None where that is not known."""
@@ -72,7 +80,7 @@ class Planner:
 
     def stale(self) -> None:
         """Something changed that no plan foresaw: endpoints or blocks came or went, work came in."""
-        self._plan = None
+        self._stale = True
 
     def apportion(self, now: float, classes: Sequence[PlannedClass]) -> Apportionment:
         """Each endpoint's share of what waits, for its pilot controller."""

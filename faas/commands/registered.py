@@ -17,6 +17,7 @@ SUMMARIES = {
     "pool": "Name a selection of endpoints to send tasks to.",
     "run": "Run a registered function and print its result.",
     "serve": "Run the service alone, in the foreground.",
+    "simulate": "Predict how a workload runs over some sites, by policy.",
     "status": "Show the service, who you are, and the endpoints.",
     "task": "Find, follow and cancel tasks.",
     "token": "Create, list and revoke access tokens.",

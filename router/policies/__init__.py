@@ -7,8 +7,9 @@ from faas.plugins import find_plugins
 
 from .fastest import Fastest
 from .first_free import FirstFree
+from .holds import Hold, Holds
 from .pinned import Pinned
-from .protocol import LOOKAHEAD_S, Capacity, Choice, Hold, LateBinding, Policy, Waiting
+from .protocol import LOOKAHEAD_S, Capacity, Choice, LateBinding, Policy, Waiting
 from .round_robin import RoundRobin
 from .shortest_backlog import ShortestBacklog
 
@@ -60,6 +61,7 @@ __all__ = [
     "Fastest",
     "FirstFree",
     "Hold",
+    "Holds",
     "LateBinding",
     "Pinned",
     "Policy",

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from math import isfinite
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from registry.endpoints import Site
-from registry.leases import QueuedClass
 from router.outlook import Outlook
-from router.plan import Floats, Plan
+from router.plan import Plan
 
 from .first_free import Filling
-from .protocol import Capacity, Choice, Hold, LateBinding, Waiting
+from .holds import Hold, Holds
+from .protocol import Capacity, Choice, LateBinding, Waiting
 
 TOLERANCE_S = 0.5
 """Less than this is not worth an idle worker, nor is…"""
 TOLERANCE = 0.02
 """…this part of a task's run time: predictions are no better."""
 _BARELY_S = 1e-3
-_FEW = 16
-"""So many classes are looked at one by one; more, all at once."""
+_CHUNK = 64
+"""So many classes are looked at together: mostly the first of them fill the workers."""
 
 
 class Fastest(LateBinding):
@@ -36,99 +36,89 @@ class Fastest(LateBinding):
     In everything else it is ``FirstFree``.
     """
 
-    def choose(
-        self, site: Site, capacity: Capacity, waiting: Waiting, outlook: Outlook, holds: Mapping[int, Hold]
-    ) -> Choice:
+    def choose(self, site: Site, capacity: Capacity, waiting: Waiting, outlook: Outlook, holds: Holds) -> Choice:
         """See ``Policy.choose``."""
         filling = Filling(capacity, outlook.run_s)
-        plan = outlook.plan
         if filling.is_full() or not waiting:
             return Choice()
+        plan = outlook.plan
         if plan is None:
             filling.take_all(waiting)
             return Choice(filling.shares)
-        latest = self._latest_starts(site, capacity, waiting, plan)
         now = outlook.now
-        helping = latest >= now
-        for class_id, hold in holds.items():
-            if hold.until <= now and (position := waiting.position(class_id)) is not None:
-                helping[position] |= waiting[position].head == hold.head
-        for position in np.flatnonzero(helping).tolist():
-            if filling.is_full():
-                break
-            candidate = waiting[position]
-            if latest[position] < now:
-                # Its promise is over, and that of the tasks behind it is not.
-                candidate = _only_first(candidate)
-            filling.take(candidate)
-        if not any(filling.idle.values()):
-            return Choice(filling.shares)
-        kept = self._holds(capacity, waiting, np.flatnonzero(~helping), filling, outlook, plan, latest, holds)
-        return Choice(filling.shares, list(kept))
-
-    def _latest_starts(self, site: Site, capacity: Capacity, waiting: Waiting, plan: Plan) -> Floats:
-        """By position in ``waiting``: until when a task started here still helps."""
+        released = self._released(waiting, holds, now)
         lanes = {shape: plan.lanes.get((site.endpoint_id, shape)) for shape in capacity.offers}
-        by_lane = {
-            shape: plan.latest_start(lane, TOLERANCE_S, TOLERANCE) for shape, lane in lanes.items() if lane is not None
-        }
-        if len(waiting) <= _FEW:
-            rows = [plan.classes.get(one.class_id) for one in waiting]
-            return np.array(
-                [
-                    np.inf if row is None or one.shape not in by_lane else by_lane[one.shape][row]
-                    for row, one in zip(rows, waiting, strict=True)
-                ]
-            )
-        latest = np.full(len(waiting), np.inf)
-        known = waiting.rows(plan)
-        for shape, starts in by_lane.items():
-            here = waiting.of_shape(shape) & (known >= 0)
-            latest[here] = starts[known[here]]
-        return latest
+        held: list[int] = []
+        for begin in range(0, len(waiting), _CHUNK):
+            if not any(filling.idle.values()):
+                # Only short tasks may come in advance, and those are not worth holding back.
+                filling.take_all(waiting, begin)
+                return Choice(filling.shares)
+            helping = self._helping(waiting, slice(begin, begin + _CHUNK), plan, lanes, now)
+            for offset in np.flatnonzero(helping).tolist():
+                if filling.is_full():
+                    break
+                filling.take(waiting[begin + offset])
+            if not helping.all():
+                for offset in np.flatnonzero(~helping).tolist():
+                    if begin + offset in released:
+                        # Its promise is over, and that of the tasks behind it is not.
+                        filling.take(replace(waiting[begin + offset], queued=1))
+                    elif len(held) < _CHUNK:
+                        held.append(begin + offset)
+        return Choice(filling.shares, list(self._holds(capacity, waiting, held, filling, outlook, plan, lanes, holds)))
 
+    @staticmethod
+    def _released(waiting: Waiting, holds: Holds, now: float) -> set[int]:
+        """Positions of classes whose first task was held back for as long as was said."""
+        found = set()
+        for class_id in holds.over(now):
+            hold, position = holds.get(class_id), waiting.position(class_id)
+            if hold is not None and position is not None and waiting[position].head == hold.head:
+                found.add(position)
+        return found
+
+    @staticmethod
+    def _helping(
+        waiting: Waiting, chunk: slice, plan: Plan, lanes: Mapping[str, int | None], now: float
+    ) -> NDArray[np.bool_]:
+        """Which classes of a chunk would end in time if they started here now."""
+        rows = waiting.rows(plan)[chunk]
+        helping = np.ones(len(rows), dtype=bool)
+        for shape, lane in lanes.items():
+            if lane is not None:
+                late = (now > plan.latest_starts(lane, rows, TOLERANCE_S, TOLERANCE)) & (rows >= 0)
+                helping &= ~(late & waiting.of_shape(shape)[chunk])
+        return helping
+
+    @staticmethod
     def _holds(
-        self,
         capacity: Capacity,
         waiting: Waiting,
-        held: NDArray[np.intp],
+        held: Sequence[int],
         filling: Filling,
         outlook: Outlook,
         plan: Plan,
-        latest: Floats,
-        holds: Mapping[int, Hold],
+        lanes: Mapping[str, int | None],
+        holds: Holds,
     ) -> Iterator[Hold]:
         """A promise for each class that an idle worker would else have got."""
         left = dict(filling.idle)
         now = outlook.now
-        for position in held.tolist():
+        for position in held:
             candidate = waiting[position]
             if not left.get(candidate.shape) or not capacity.takes(candidate, outlook.run_s):
                 continue
             left[candidate.shape] -= min(left[candidate.shape], candidate.queued)
             before = holds.get(candidate.class_id)
+            lane = lanes.get(candidate.shape)
             if before is not None and before.head == candidate.head:
                 yield before
-            else:
+            elif lane is not None:
                 row = plan.classes[candidate.class_id]
-                there = max(float(plan.finish_at[row]), now)
-                # What `latest` was made of, the other way round.
-                here_s = (there + TOLERANCE_S - float(latest[position])) / (1.0 - TOLERANCE)
-                until = (there + now + here_s) / 2 - float(plan.least_s[row])
-                if isfinite(until):
-                    yield Hold(candidate.class_id, candidate.head, max(until, now + _BARELY_S), here_s, there - now)
+                here_s = float(plan.service_s[row, lane])
+                there_s = max(0.0, float(plan.finish_at[row]) - now)
+                until = now + (there_s + here_s) / 2 - float(plan.least_s[row])
+                yield Hold(candidate.class_id, candidate.head, max(until, now + _BARELY_S), here_s, there_s)
             if not any(left.values()):
                 return
-
-
-def _only_first(candidate: QueuedClass) -> QueuedClass:
-    return QueuedClass(
-        candidate.class_id,
-        candidate.owner_id,
-        candidate.function_id,
-        candidate.priority,
-        candidate.head,
-        1,
-        candidate.shape,
-        candidate.environment,
-    )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from registry.endpoints import Site
 from registry.leases import QueuedClass, Share
 from router.outlook import Outlook
 
-from .protocol import LOOKAHEAD_S, Capacity, Choice, Hold, LateBinding, Waiting
+from .holds import Holds
+from .protocol import LOOKAHEAD_S, Capacity, Choice, LateBinding, Waiting
 
 
 class Filling:
@@ -64,20 +65,28 @@ class Filling:
             self._room -= count
         return max(0, count)
 
-    def take_all(self, candidates: Iterable[QueuedClass]) -> None:
-        """Take of each class in turn what fits, while anything does."""
-        for candidate in candidates:
+    def take_all(self, waiting: Waiting, begin: int = 0) -> None:
+        """Take of each class in turn what fits, while anything does.
+
+        Args:
+            waiting: the classes.
+            begin: the position of the first to be looked at.
+        """
+        while begin < len(waiting) and any(self.idle.values()):
+            self.take(waiting[begin])
+            begin += 1
+        # With no worker idle, only short tasks can be had in advance.
+        for position in waiting.short(self._run_s):
             if self.is_full():
                 return
-            self.take(candidate)
+            if position >= begin:
+                self.take(waiting[position])
 
 
 class FirstFree(LateBinding):
     """Whoever is free gets the highest priority, then the longest waiting; see ``Filling`` for how much of it."""
 
-    def choose(
-        self, site: Site, capacity: Capacity, waiting: Waiting, outlook: Outlook, holds: Mapping[int, Hold]
-    ) -> Choice:
+    def choose(self, site: Site, capacity: Capacity, waiting: Waiting, outlook: Outlook, holds: Holds) -> Choice:
         """See ``Policy.choose``."""
         filling = Filling(capacity, outlook.run_s)
         filling.take_all(waiting)

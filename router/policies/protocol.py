@@ -15,6 +15,8 @@ from registry.leases import QueuedClass, Share
 from router.outlook import Outlook
 from router.plan import Plan
 
+from .holds import Hold, Holds
+
 LOOKAHEAD_S = 0.5
 """Estimated work a worker may hold in advance: enough to hide the way to the service and back."""
 
@@ -62,6 +64,7 @@ class Waiting(Sequence[QueuedClass]):
     def __init__(self, classes: Iterable[QueuedClass]) -> None:
         self._ordered = sorted(classes, key=_claim)
         self._positions: dict[int, int] | None = None
+        self._short: list[int] | None = None
         self._shapes: dict[str, NDArray[np.bool_]] = {}
         self._rows: tuple[Plan, NDArray[np.intp]] | None = None
 
@@ -84,6 +87,16 @@ class Waiting(Sequence[QueuedClass]):
             self._positions = {one.class_id: position for position, one in enumerate(self._ordered)}
         return self._positions.get(class_id)
 
+    def short(self, run_s: Mapping[str, float]) -> list[int]:
+        """Positions of the classes whose tasks are short enough to be had in advance, as first asked."""
+        if self._short is None:
+            self._short = [
+                position
+                for position, one in enumerate(self._ordered)
+                if run_s.get(one.function_id, LOOKAHEAD_S) < LOOKAHEAD_S
+            ]
+        return self._short
+
     def of_shape(self, shape: str) -> NDArray[np.bool_]:
         """Which of the classes wait for workers of a shape."""
         found = self._shapes.get(shape)
@@ -101,21 +114,6 @@ class Waiting(Sequence[QueuedClass]):
 
 def _claim(candidate: QueuedClass) -> tuple[int, int]:
     return -candidate.priority, candidate.head
-
-
-@dataclass(frozen=True)
-class Hold:
-    """Work that is kept back from a free worker, and until when: a promise that is not prolonged."""
-
-    class_id: int
-    head: int
-    """The sequence of the task that is promised a better place."""
-    until: float
-    """When the promise ends (on the outlook's clock): from then on any free worker may have the task."""
-    finish_here_s: float
-    """Predicted time to its end, had it been started where it was kept back."""
-    finish_there_s: float
-    """Predicted time to its end where it is to run instead."""
 
 
 @dataclass(frozen=True)
@@ -138,9 +136,7 @@ class Policy(Protocol):
     early: bool
     """Whether tasks are bound to an endpoint at submission."""
 
-    def choose(
-        self, site: Site, capacity: Capacity, waiting: Waiting, outlook: Outlook, holds: Mapping[int, Hold]
-    ) -> Choice:
+    def choose(self, site: Site, capacity: Capacity, waiting: Waiting, outlook: Outlook, holds: Holds) -> Choice:
         """Decide what the endpoint gets.
 
         Args:
@@ -148,7 +144,7 @@ class Policy(Protocol):
             capacity: what it has to offer.
             waiting: the classes with queued tasks that may run there.
             outlook: what is predicted, and known of the other endpoints.
-            holds: promises made before and not kept yet, by class.
+            holds: promises made before and not kept yet.
 
         Returns:
             What to take, and what is kept back.

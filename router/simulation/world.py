@@ -18,7 +18,7 @@ from router.model.arrivals import Arrivals
 from router.outlook import Outlook
 from router.plan import LaneKey, PlannedClass
 from router.planner import Planner
-from router.policies import Hold, Policy, Waiting
+from router.policies import Holds, Policy, Waiting
 from router.quarantine import Quarantine
 from router.run_times import RunTimes
 
@@ -131,7 +131,7 @@ class World:
                     self._quarantine.succeeded(name, site, 0.0)
         self._classes: dict[tuple[str, str, int, str], _Class] = {}
         self._by_id: dict[int, _Class] = {}
-        self._holds: dict[int, Hold] = {}
+        self._holds = Holds()
         self._bound = dict.fromkeys(self._agents, 0)
         self._submissions = count()
         self._unfinished = len(draws.arrivals)
@@ -266,10 +266,9 @@ class World:
         for share in choice.shares:
             self._grant(agent, self._by_id[share.class_id], share.tasks)
         for hold in choice.holds:
-            if self._holds.get(hold.class_id) != hold:
+            if self._holds.promise(hold):
                 self.history.holds += 1
                 self.history.longest_hold_s = max(self.history.longest_hold_s, hold.until - self.now)
-                self._holds[hold.class_id] = hold
         if choice.holds:
             self._at(min(hold.until for hold in choice.holds), partial(self._ask, agent))
 
@@ -283,8 +282,7 @@ class World:
         self._lane(agent).granted(one.function, len(indices), expected_s, self.now)
         agent.take(indices)
         self._start(agent)
-        if one.class_id in self._holds and (not one.queue or one.queue[0] != self._holds[one.class_id].head):
-            del self._holds[one.class_id]
+        self._holds.moved(one.class_id, one.queue[0] if one.queue else None)
 
     def _start(self, agent: SiteAgent) -> None:
         for index, block in agent.startable(self.now):

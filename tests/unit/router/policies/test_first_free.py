@@ -11,13 +11,13 @@ from faas.models import LeaseRequest, Offer, RunPolicy
 from registry.endpoints import Site
 from registry.leases import QueuedClass, Share
 from router.outlook import Outlook
-from router.policies import LOOKAHEAD_S, POLICIES, Capacity, FirstFree, Waiting
+from router.policies import LOOKAHEAD_S, POLICIES, Capacity, FirstFree, Holds, Waiting
 
 SITE = Site("endpoint", "beamline", "ada", "ada", RunPolicy())
 
 
 def first_free(capacity: Capacity, classes: list[QueuedClass], run_s: dict[str, float]) -> list[Share]:
-    return FirstFree().choose(SITE, capacity, Waiting(classes), Outlook(run_s=run_s), {}).shares
+    return FirstFree().choose(SITE, capacity, Waiting(classes), Outlook(run_s=run_s), Holds()).shares
 
 
 SHORT_S, LONG_S = 0.001, 60.0
