@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
 
 from router.demand import OVERCOMMIT, Apportionment, apportion
 from router.landscape import Landscape
@@ -10,11 +14,13 @@ from router.model import SiteModel
 from router.outlook import Outlook
 from router.plan import Floats, LaneKey, Plan, PlannedClass
 
-FRESH_S = 0.5
+FRESH_S = 0.25
 """A plan is good for so long: what one decision takes, it has foreseen…"""
+PART = 0.02
+"""…or for longer, where making plans would take more than this part of the time…"""
 _STALE_TOO = 0.1
 """…and for this part of it even when something happened that it had not."""
-_TABLE_FRESH_S = 1.0
+_TABLE_FRESH_S = 2.0
 
 
 class Planner:
@@ -24,6 +30,7 @@ class Planner:
         model: what was learned.
         landscape: who is there.
         fresh_s: for how long an outlook is shared.
+        part: what part of the time plans may take; 0 for any, as in simulations, where no time passes.
         overcommit: how many times what is expected to be needed is asked for in blocks.
         store: where inputs are.
     """
@@ -34,17 +41,20 @@ class Planner:
         landscape: Landscape | None = None,
         *,
         fresh_s: float = FRESH_S,
+        part: float = PART,
         overcommit: float = OVERCOMMIT,
         store: str = "",
     ) -> None:
         self.model = SiteModel() if model is None else model
         self.landscape = Landscape() if landscape is None else landscape
         self._fresh_s = fresh_s
+        self._part = part
+        self._cost_s = 0.0
         self._overcommit = overcommit
         self._store = store
         self._plan: Plan | None = None
         self._stale = False
-        self._table: tuple[float, list[str], list[LaneKey], Floats] | None = None
+        self._known: _Tables | None = None
 
     def outlook(self, now: float, classes: Callable[[], Sequence[PlannedClass]], run_s: Mapping[str, float]) -> Outlook:
         """What to decide by now.
@@ -57,13 +67,19 @@ class Planner:
         return Outlook(run_s, now, lambda: self._plan_for(now, classes))
 
     def _plan_for(self, now: float, classes: Callable[[], Sequence[PlannedClass]]) -> Plan:
-        fresh_s = self._fresh_s * _STALE_TOO if self._stale else self._fresh_s
+        fresh_s = max(
+            self._fresh_s * _STALE_TOO if self._stale else self._fresh_s,
+            self._cost_s / self._part if self._part else 0.0,
+        )
         if self._plan is None or not now - self._plan.now < fresh_s:
+            began = time.thread_time()
             waiting = classes()
             lanes = self.landscape.lanes
             workers = self.landscape.workers(now, self.model)
-            self._plan = Plan.of(now, waiting, lanes, self.service_s(now, waiting, lanes), workers)
+            table, by_lane = self._tables(now, waiting, lanes)
+            self._plan = Plan.of(now, waiting, lanes, table, workers, by_lane)
             self._stale = False
+            self._cost_s = time.thread_time() - began
         return self._plan
 
     def bound_outlook(self, now: float, run_s: Mapping[str, float], backlog: Mapping[str, int]) -> Outlook:
@@ -85,22 +101,32 @@ class Planner:
     def apportion(self, now: float, classes: Sequence[PlannedClass]) -> Apportionment:
         """Each endpoint's share of what waits, for its pilot controller."""
         lanes = self.landscape.lanes
-        service_s = self.service_s(now, classes, lanes)
+        service_s, _ = self._tables(now, classes, lanes)
         return apportion(now, classes, self.landscape, self.model, service_s, overcommit=self._overcommit)
 
-    def service_s(self, now: float, classes: Sequence[PlannedClass], lanes: Sequence[LaneKey]) -> Floats:
-        """How long a task of each class keeps a worker of each lane, in seconds."""
-        functions = [one.function_id for one in classes]
-        if self._table is not None:
-            made_at, known, columns, table = self._table
-            if now - made_at < _TABLE_FRESH_S and known == functions and columns == lanes:
-                return table
-        sizes = [one.size_bytes for one in classes]
-        table = self.model.service_s(
-            functions, [endpoint_id for endpoint_id, _ in lanes], sizes_bytes=sizes, store=self._store
-        )
-        self._table = (now, functions, list(lanes), table)
-        return table
+    def _tables(self, now: float, classes: Sequence[PlannedClass], lanes: Sequence[LaneKey]) -> tuple[Floats, Floats]:
+        """How long a task of each class keeps a worker of each lane, in seconds: by class, and by lane."""
+        functions = [(one.function_id, one.size_bytes) for one in classes]
+        if self._known is None or not (
+            now - self._known.at < _TABLE_FRESH_S and self._known.functions == functions and self._known.lanes == lanes
+        ):
+            table = self.model.service_s(
+                [one.function_id for one in classes],
+                [endpoint_id for endpoint_id, _ in lanes],
+                sizes_bytes=[one.size_bytes for one in classes],
+                store=self._store,
+            )
+            self._known = _Tables(now, functions, list(lanes), table, np.ascontiguousarray(table.T))
+        return self._known.table, self._known.by_lane
+
+
+@dataclass(frozen=True)
+class _Tables:
+    at: float
+    functions: list[tuple[str, float | None]]
+    lanes: list[LaneKey]
+    table: Floats
+    by_lane: Floats
 
 
 __all__ = ["FRESH_S", "Planner"]

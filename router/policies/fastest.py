@@ -21,8 +21,8 @@ TOLERANCE_S = 0.5
 TOLERANCE = 0.02
 """…this part of a task's run time: predictions are no better."""
 _BARELY_S = 1e-3
-_CHUNK = 64
-"""So many classes are looked at together: mostly the first of them fill the workers."""
+_FIRST = 32
+"""So many classes are looked at first, and so many promises are made at once at most."""
 
 
 class Fastest(LateBinding):
@@ -39,8 +39,9 @@ class Fastest(LateBinding):
     def choose(self, site: Site, capacity: Capacity, waiting: Waiting, outlook: Outlook, holds: Holds) -> Choice:
         """See ``Policy.choose``."""
         filling = Filling(capacity, outlook.run_s)
-        if filling.is_full() or not waiting:
-            return Choice()
+        if not filling.any_idle:
+            filling.take_all(waiting)
+            return Choice(filling.shares)
         plan = outlook.plan
         if plan is None:
             filling.take_all(waiting)
@@ -49,23 +50,21 @@ class Fastest(LateBinding):
         released = self._released(waiting, holds, now)
         lanes = {shape: plan.lanes.get((site.endpoint_id, shape)) for shape in capacity.offers}
         held: list[int] = []
-        for begin in range(0, len(waiting), _CHUNK):
-            if not any(filling.idle.values()):
-                # Only short tasks may come in advance, and those are not worth holding back.
-                filling.take_all(waiting, begin)
-                return Choice(filling.shares)
-            helping = self._helping(waiting, slice(begin, begin + _CHUNK), plan, lanes, now)
-            for offset in np.flatnonzero(helping).tolist():
-                if filling.is_full():
-                    break
-                filling.take(waiting[begin + offset])
-            if not helping.all():
-                for offset in np.flatnonzero(~helping).tolist():
-                    if begin + offset in released:
-                        # Its promise is over, and that of the tasks behind it is not.
-                        filling.take(replace(waiting[begin + offset], queued=1))
-                    elif len(held) < _CHUNK:
-                        held.append(begin + offset)
+        # Mostly the first classes fill the workers; else all others are looked at together.
+        for begin, end in ((0, _FIRST), (_FIRST, len(waiting))):
+            helping = self._helping(waiting, slice(begin, end), plan, lanes, now)
+            for position in (begin + np.flatnonzero(helping)).tolist():
+                if not filling.any_idle:
+                    # Only short tasks may come in advance, and those are not worth holding back.
+                    filling.take_all(waiting, position)
+                    return Choice(filling.shares)
+                filling.take(waiting[position])
+            late = begin + np.flatnonzero(~helping)
+            if released:
+                for position in released.intersection(late.tolist()):
+                    # Its promise is over, and that of the tasks behind it is not.
+                    filling.take(replace(waiting[position], queued=1))
+            held += late[: _FIRST - len(held)].tolist()
         return Choice(filling.shares, list(self._holds(capacity, waiting, held, filling, outlook, plan, lanes, holds)))
 
     @staticmethod
@@ -113,7 +112,8 @@ class Fastest(LateBinding):
             before = holds.get(candidate.class_id)
             lane = lanes.get(candidate.shape)
             if before is not None and before.head == candidate.head:
-                yield before
+                if before.until > now:
+                    yield before
             elif lane is not None:
                 row = plan.classes[candidate.class_id]
                 here_s = float(plan.service_s[row, lane])

@@ -33,6 +33,11 @@ class Filling:
         self._room = capacity.max_tasks
         self.shares: list[Share] = []
 
+    @property
+    def any_idle(self) -> bool:
+        """Whether a worker has got nothing yet, and there is room for more."""
+        return self._room > 0 and any(self.idle.values())
+
     def is_full(self) -> bool:
         """Whether nothing more fits, whatever it is."""
         if self._room <= 0:
@@ -72,7 +77,7 @@ class Filling:
             waiting: the classes.
             begin: the position of the first to be looked at.
         """
-        while begin < len(waiting) and any(self.idle.values()):
+        while begin < len(waiting) and self.any_idle:
             self.take(waiting[begin])
             begin += 1
         # With no worker idle, only short tasks can be had in advance.

@@ -118,7 +118,7 @@ class World:
         self._agents = {name: SiteAgent(name, site, controller, draws) for name, site in draws.sites.items()}
         self._site_ids = list(self._agents)
         self._planner = Planner(
-            _experienced(scenario, draws), fresh_s=_FRESH_S, overcommit=scenario.overcommit, store=STORE
+            _experienced(scenario, draws), fresh_s=_FRESH_S, part=0, overcommit=scenario.overcommit, store=STORE
         )
         self._run_times = RunTimes()
         for name in scenario.functions:

@@ -65,7 +65,7 @@ def quality(seeds: int) -> bool:
     return kept
 
 
-def decision_us(policy: Policy, decisions: int = 4_000) -> float:
+def decision_us(policy: Policy, decisions: int = 10_000) -> float:
     """Mean time of a decision with a thousand endpoints and classes, outlooks and orders included, in microseconds.
 
     Endpoints ask in turn, ``_ASKS_PER_S`` of them in each simulated second: most with a worker or a few idle, some with
