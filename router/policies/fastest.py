@@ -39,7 +39,7 @@ class Fastest(LateBinding):
     def choose(self, site: Site, capacity: Capacity, waiting: Waiting, outlook: Outlook, holds: Holds) -> Choice:
         """See ``Policy.choose``."""
         filling = Filling(capacity, outlook.run_s)
-        if not filling.any_idle:
+        if not filling.has_idle():
             filling.take_all(waiting)
             return Choice(filling.shares)
         plan = outlook.plan
@@ -54,7 +54,7 @@ class Fastest(LateBinding):
         for begin, end in ((0, _FIRST), (_FIRST, len(waiting))):
             helping = self._helping(waiting, slice(begin, end), plan, lanes, now)
             for position in (begin + np.flatnonzero(helping)).tolist():
-                if not filling.any_idle:
+                if not filling.has_idle():
                     # Only short tasks may come in advance, and those are not worth holding back.
                     filling.take_all(waiting, position)
                     return Choice(filling.shares)

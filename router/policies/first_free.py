@@ -33,8 +33,7 @@ class Filling:
         self._room = capacity.max_tasks
         self.shares: list[Share] = []
 
-    @property
-    def any_idle(self) -> bool:
+    def has_idle(self) -> bool:
         """Whether a worker has got nothing yet, and there is room for more."""
         return self._room > 0 and any(self.idle.values())
 
@@ -77,7 +76,7 @@ class Filling:
             waiting: the classes.
             begin: the position of the first to be looked at.
         """
-        while begin < len(waiting) and self.any_idle:
+        while begin < len(waiting) and self.has_idle():
             self.take(waiting[begin])
             begin += 1
         # With no worker idle, only short tasks can be had in advance.

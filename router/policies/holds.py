@@ -28,8 +28,8 @@ class Holds:
         >>> holds = Holds()
         >>> holds.promise(Hold(1, 7, 20.0, 100.0, 50.0))
         True
-        >>> holds.over(19.0), holds.over(20.0), holds.next_end(0.0)
-        ([], [1], 20.0)
+        >>> holds.next_end(0.0), holds.over(19.0), holds.over(20.0)
+        (20.0, [], [1])
         >>> holds.moved(1, 8)  # its first task is another one now
         >>> holds.over(21.0), holds.next_end(0.0)
         ([], None)
