@@ -17,7 +17,8 @@ from registry.objects import StoredObject
 from router.affinity import near, pick
 from router.grants import grant_each
 from router.minted import Minted
-from router.policies import Capacity, Policy
+from router.outlook import Outlook
+from router.policies import Capacity, Holds, Policy, Waiting
 from router.references import NOTHING, Granting, References, look_up
 from router.run_times import RunTimes
 from router.store import Store
@@ -130,7 +131,8 @@ class Dispatch:
         self, transaction: Transaction, endpoint_id: str, session_id: str, request: LeaseRequest, capacity: Capacity
     ) -> _Answer:
         def choose(site: Site, waiting: list[QueuedClass]) -> list[Share]:
-            return self._policy.choose(site, capacity, near(waiting), self._run_times.seconds)
+            outlook = Outlook(run_s=self._run_times.seconds)
+            return self._policy.choose(site, capacity, Waiting(near(waiting)), outlook, Holds()).shares
 
         granted = leases.lease(transaction, endpoint_id, session_id, request.number, request.max_tasks, choose, pick)
         segments = [

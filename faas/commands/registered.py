@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
+from importlib.metadata import EntryPoint
 from typing import Any
 
 from faas.errors import ConfigurationError
+from faas.plugins import find_plugins
 
 GROUP = "faas.commands"
 
@@ -18,6 +17,7 @@ SUMMARIES = {
     "pool": "Name a selection of endpoints to send tasks to.",
     "run": "Run a registered function and print its result.",
     "serve": "Run the service alone, in the foreground.",
+    "simulate": "Predict how a workload runs over some sites, by policy.",
     "status": "Show the service, who you are, and the endpoints.",
     "task": "Find, follow and cancel tasks.",
     "token": "Create, list and revoke access tokens.",
@@ -28,28 +28,14 @@ SUMMARIES = {
 
 _EXTRAS = {"endpoints": "endpoint", "registry": "service", "router": "service"}
 _OURS = frozenset({"faas", *_EXTRAS})
-_SECTION = re.compile(rf'^\[project\.entry-points\."{re.escape(GROUP)}"\]\s*$(.*?)(?=^\[|\Z)', re.MULTILINE | re.DOTALL)
-_LINE = re.compile(r'^([\w-]+)\s*=\s*"([^"]+)"', re.MULTILINE)
 
 
 def find_commands() -> dict[str, EntryPoint]:
-    """Every sub-command by name, none of them loaded.
+    """Every sub-command by name, none of them loaded: entry points in the group ``faas.commands``.
 
-    Installed packages register theirs in the entry points group ``faas.commands``: a Typer app or a plain function.
-    In a checkout that is not installed, its ``pyproject.toml`` is read instead.
+    Each is a Typer app or a plain function.
     """
-    found = {entry.name: entry for entry in entry_points(group=GROUP)}
-    return dict(sorted((found or _of_checkout()).items()))
-
-
-def _of_checkout() -> dict[str, EntryPoint]:
-    project = Path(__file__).resolve().parents[2] / "pyproject.toml"
-    if not project.is_file():
-        return {}
-    # Not tomllib, which Python 3.10 does not have.
-    section = _SECTION.search(project.read_text("utf-8"))
-    lines = _LINE.findall(section.group(1)) if section else []
-    return {name: EntryPoint(name, value, GROUP) for name, value in lines}
+    return find_plugins(GROUP)
 
 
 def load_command(entry: EntryPoint) -> Any:

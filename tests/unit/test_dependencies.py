@@ -16,7 +16,7 @@ OURS = {"faas", "registry", "router", "endpoints"}
 EXTRAS: dict[str, set[str]] = {
     "faas": set(),
     "registry": {"service"},
-    "router": {"service"},
+    "router": {"service", "notebook"},
     "endpoints": {"endpoint", "cobalt"},
     "notebooks": {"notebook", "demo", "service", "endpoint"},
 }

@@ -13,6 +13,7 @@ import pytest
 import typer
 from typer.main import get_command
 
+from faas import plugins
 from faas.commands import app, registered
 
 PLUGIN = '''
@@ -98,7 +99,7 @@ def test_help_loads_no_command() -> None:
 
 
 def test_commands_are_found_in_a_checkout_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registered, "entry_points", lambda **_: ())
+    monkeypatch.setattr(plugins, "entry_points", lambda **_: ())
     found = registered.find_commands()
     assert set(found) == set(registered.SUMMARIES)
     assert found["up"].value == "faas.commands.up:up"

@@ -10,9 +10,16 @@ from hypothesis import strategies as st
 from faas.models import LeaseRequest, Offer, RunPolicy
 from registry.endpoints import Site
 from registry.leases import QueuedClass, Share
-from router.policies import LOOKAHEAD_S, POLICIES, Capacity, FirstFree
+from router.outlook import Outlook
+from router.policies import LOOKAHEAD_S, POLICIES, Capacity, FirstFree, Holds, Waiting
 
 SITE = Site("endpoint", "beamline", "ada", "ada", RunPolicy())
+
+
+def first_free(capacity: Capacity, classes: list[QueuedClass], run_s: dict[str, float]) -> list[Share]:
+    return FirstFree().choose(SITE, capacity, Waiting(classes), Outlook(run_s=run_s), Holds()).shares
+
+
 SHORT_S, LONG_S = 0.001, 60.0
 SHAPES = ["default", "small", "big"]
 
@@ -31,7 +38,7 @@ def choose(
     max_tasks: int = 2_000,
 ) -> list[Share]:
     offer = Offer(shape="default", workers=workers, idle_workers=idle, held_s=held_s)
-    return FirstFree().choose(SITE, Capacity({"default": offer}, max_tasks), classes, run_s or {})
+    return first_free(Capacity({"default": offer}, max_tasks), classes, run_s or {})
 
 
 def test_unknown_run_times_go_to_idle_workers_one_each() -> None:
@@ -70,16 +77,16 @@ def offered(*offers: Offer) -> Capacity:
 def test_each_shape_is_filled_with_what_it_is_there_for() -> None:
     small, big = (Offer(shape=shape, workers=2, idle_workers=2) for shape in ("small", "big"))
     classes = [replace(waiting(1), shape="big"), replace(waiting(2, queued=1), shape="small"), waiting(3)]
-    assert FirstFree().choose(SITE, offered(small, big), classes, {}) == [Share(1, 2), Share(2, 1)]
+    assert first_free(offered(small, big), classes, {}) == [Share(1, 2), Share(2, 1)]
 
 
 def test_tasks_that_outlive_the_workers_wait_for_others() -> None:
     offer = Offer(shape="default", workers=2, idle_workers=2, longest_s=LONG_S - 1)
     run_s = {"f1": LONG_S, "f2": LONG_S - 2}
-    assert FirstFree().choose(SITE, offered(offer), [waiting(1), waiting(2)], run_s) == [Share(2, 2)]
-    assert FirstFree().choose(SITE, offered(offer), [waiting(3)], run_s) == [Share(3, 2)]  # unknown: worth a try
+    assert first_free(offered(offer), [waiting(1), waiting(2)], run_s) == [Share(2, 2)]
+    assert first_free(offered(offer), [waiting(3)], run_s) == [Share(3, 2)]  # unknown: worth a try
     over = Offer(shape="default", workers=2, idle_workers=2, longest_s=0)
-    assert FirstFree().choose(SITE, offered(over), [waiting(3)], run_s) == []
+    assert first_free(offered(over), [waiting(3)], run_s) == []
 
 
 def test_a_request_without_offers_has_workers_of_the_default_shape() -> None:
@@ -138,7 +145,7 @@ run_times = st.fixed_dictionaries(
 
 @given(classes, capacities, run_times)
 def test_rules_for_any_backlog(classes: list[QueuedClass], capacity: Capacity, run_s: dict[str, float]) -> None:
-    shares = FirstFree().choose(SITE, capacity, classes, run_s)
+    shares = first_free(capacity, classes, run_s)
     known = {each.class_id: each for each in classes}
     taken = {share.class_id: share.tasks for share in shares}
     assert len(taken) == len(shares)
@@ -165,7 +172,7 @@ def test_rules_for_any_backlog(classes: list[QueuedClass], capacity: Capacity, r
 def test_a_class_is_passed_over_only_for_want_of_room(
     classes: list[QueuedClass], capacity: Capacity, run_s: dict[str, float]
 ) -> None:
-    shares = FirstFree().choose(SITE, capacity, classes, run_s)
+    shares = first_free(capacity, classes, run_s)
     taken = {share.class_id: share.tasks for share in shares}
     for shape in capacity.offers:
         here = [each for each in classes if each.shape == shape and capacity.takes(each, run_s)]
