@@ -7,7 +7,16 @@ from typing import Any
 import pytest
 
 from faas.errors import InvalidRequest, NotFound, PermissionDenied
-from faas.models import Activity, AllowedFunctions, AttemptColumns, Block, RunPolicy, TaskColumns, TaskHistory
+from faas.models import (
+    Activity,
+    AllowedFunctions,
+    AttemptColumns,
+    Block,
+    BlockHistory,
+    RunPolicy,
+    TaskColumns,
+    TaskHistory,
+)
 from registry import history
 from registry.identities import Principal
 from tests.unit.registry.federation import Agent, Federation, new_id
@@ -15,6 +24,10 @@ from tests.unit.registry.federation import Agent, Federation, new_id
 
 def tasks_of(federation: Federation, principal: Principal, **asked: Any) -> TaskHistory:
     return federation.read(lambda transaction: history.task_history(transaction, principal, **asked))
+
+
+def blocks_of(federation: Federation, principal: Principal, **asked: Any) -> BlockHistory:
+    return federation.read(lambda transaction: history.block_history(transaction, principal, **asked))
 
 
 def activity_of(federation: Federation, principal: Principal, **asked: Any) -> Activity:
@@ -103,9 +116,10 @@ def test_everyones_is_for_administrators(federation: Federation, ada: Principal,
     assert page.tasks.task_id == everything
     assert set(page.identities.values()) == {"ada", "bob"}
     assert tasks_of(federation, admin).tasks.task_id == []
-    for ask in (history.task_history, history.block_history):
-        with pytest.raises(PermissionDenied):
-            federation.read(lambda transaction, ask=ask: ask(transaction, ada, everyone=True))
+    with pytest.raises(PermissionDenied):
+        tasks_of(federation, ada, everyone=True)
+    with pytest.raises(PermissionDenied):
+        blocks_of(federation, ada, everyone=True)
     with pytest.raises(PermissionDenied):
         activity_of(federation, ada, everyone=True)
 
@@ -125,9 +139,7 @@ def test_pages_hold_every_block_of_endpoints_one_may_use(
     told: list[tuple[str, str, int, float | None]] = []
     after = ""
     while True:
-        page = federation.read(
-            lambda transaction, after=after: history.block_history(transaction, ada, after=after, limit=limit)
-        )
+        page = blocks_of(federation, ada, after=after, limit=limit)
         columns = page.blocks
         told += zip(columns.endpoint_id, columns.block_id, columns.workers, columns.ready_at, strict=True)
         after = page.next_after
@@ -141,13 +153,13 @@ def test_pages_hold_every_block_of_endpoints_one_may_use(
 @pytest.mark.parametrize("cursor", ["x", "a/b", "a/-1/b", "a/99999999999/b", "a//b"])
 def test_a_cursor_of_somebody_elses_is_refused(federation: Federation, ada: Principal, cursor: str) -> None:
     with pytest.raises(InvalidRequest) as refusal:
-        federation.read(lambda transaction: history.block_history(transaction, ada, after=cursor))
+        blocks_of(federation, ada, after=cursor)
     assert refusal.value.field == "after"
 
 
 def test_blocks_that_ended_before_are_left_out(federation: Federation, ada: Principal, site: Agent) -> None:
     site.beat(blocks=[block("old", state="ended", started_at=2.0, ended_at=10.0), block("live", started_at=2.0)])
-    page = federation.read(lambda transaction: history.block_history(transaction, ada, since=11.0))
+    page = blocks_of(federation, ada, since=11.0)
     assert page.blocks.block_id == ["live"]
 
 
