@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from faas.functions import function as function
     from faas.functions import gather as gather
     from faas.futures import TaskFuture as TaskFuture
+    from faas.groups import Group as Group
     from faas.options import TaskOptions as TaskOptions
     from faas.packing import UnshippedModuleWarning as UnshippedModuleWarning
     from faas.references import TaskReference as TaskReference
@@ -81,6 +82,7 @@ _HOMES = {
     "Client": "client",
     "Executor": "executor",
     "RemoteFunction": "functions",
+    "Group": "groups",
     "TaskFuture": "futures",
     "TaskOptions": "options",
     "TaskReference": "references",

@@ -18,7 +18,7 @@ SUMMARIES = {
     "pool": "Name a selection of endpoints to send tasks to.",
     "run": "Run a registered function and print its result.",
     "serve": "Run the service alone, in the foreground.",
-    "status": "Show the service, who you are, and the endpoints.",
+    "status": "Show the service, who you are, and the endpoints; live in a terminal, until Ctrl-C.",
     "task": "Find, follow and cancel tasks.",
     "token": "Create, list and revoke access tokens.",
     "up": "Run the service and one local endpoint, in the foreground.",
