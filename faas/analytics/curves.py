@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -52,15 +52,12 @@ class Steps:
 
     def integral(self, begin: float = -math.inf, end: float = math.inf) -> float:
         """The area below it between two times: of a backlog, task-seconds of waiting."""
+        first = max(0, bisect_right(self.times, begin) - 1)
+        last = min(bisect_left(self.times, end), len(self.times) - 1)
         return math.fsum(
-            value * (stop - start)
-            for start, stop, value in zip(
-                [max(begin, time) for time in self.times],
-                [min(end, time) for time in self.times[1:]],
-                self.values,
-                strict=False,
-            )
-            if stop > start
+            self.values[index] * (min(end, self.times[index + 1]) - max(begin, self.times[index]))
+            for index in range(first, last)
+            if self.times[index + 1] > begin
         )
 
     def peak(self) -> float:

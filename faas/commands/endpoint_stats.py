@@ -27,7 +27,8 @@ def show_stats(
     """Show what endpoints did with your tasks: how many, how fast, how busy their workers were.
 
     Times are medians of tasks that succeeded: `wait` until an endpoint took them, `run` in the function,
-    `block` from the request of a batch job to its first worker.
+    `block` from the request of a batch job to its first worker. `busy` is the part of the workers' time that your
+    tasks used. `--json` tells more.
     """
     from faas.analytics import endpoint_table
 
@@ -43,7 +44,7 @@ def show_stats(
     if as_json:
         return print_json(found)
     print_table(
-        ["endpoint", "tasks", "failed", "lost", "per min", "utilised", "blocks", "wait", "run", "p95", "block"],
+        ["endpoint", "tasks", "failed", "/min", "busy", "wait", "run", "run p95", "block"],
         map(_cells, found),
         empty="No endpoint had tasks of yours since then. Look further back with --since 7d.",
     )
@@ -54,10 +55,8 @@ def _cells(row: dict[str, Any]) -> list[str]:
         row["endpoint"],
         str(row["tasks"]),
         str(row["failed"]),
-        str(row["lost"]),
         "" if row["per_min"] is None else f"{row['per_min']:.3g}",
         "" if row["utilization"] is None else f"{row['utilization']:.0%}",
-        str(row["blocks"]),
         _span(row["wait_median_s"]),
         _span(row["run_median_s"]),
         _span(row["run_p95_s"]),
