@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import typer
 
 from faas.commands.display import ago, print_table, print_wrapped, span
-from faas.models import Block, Spent
+from faas.models import Block
 
 _ENDED = ("ended", "failed")
 
@@ -39,14 +39,6 @@ def print_blocks(blocks: Sequence[Block]) -> None:
         if block.message:
             which = f"job {block.job_id}" if block.job_id else block.block_id
             print_wrapped(f"{which} ({block.state}): {block.message}", indent=2)
-
-
-def costs(spent: Spent | None) -> str:
-    """Node-hours in a line; empty where there are none, or where they are not told."""
-    if spent is None or not spent.total_node_hours:
-        return ""
-    text = f"{spent.day_node_hours:.2f} node-hours today (UTC), {spent.total_node_hours:.2f} in total"
-    return f"{text}, {spent.reserved_node_hours:.2f} of it reserved" if spent.reserved_node_hours else text
 
 
 def _time(block: Block) -> str:

@@ -8,13 +8,15 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from endpoints.block_table import costs, print_blocks
-from faas.commands.display import AsJson, ago, amounts, one_line, print_fields, print_json, print_table
+from endpoints.block_table import print_blocks
+from faas.commands.display import AsJson, ago, amounts, costs, one_line, print_fields, print_json, print_table
+from faas.commands.endpoint_stats import show_stats
 from faas.commands.status import tell_broken
 from faas.errors import AlreadyRunning, ConfigurationError, FaasError, NotFound
 from faas.models import Endpoint
 
 app = typer.Typer(no_args_is_help=True, help="Set up and run an endpoint on this machine.")
+app.command("stats")(show_stats)
 
 Home = Annotated[Path | None, typer.Option(help="Where endpoints are kept. [default: $FAAS_HOME or ~/.faas]")]
 Name = Annotated[str, typer.Argument(help="The endpoint's name.")]

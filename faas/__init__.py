@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from faas.functions import function as function
     from faas.functions import gather as gather
     from faas.futures import TaskFuture as TaskFuture
+    from faas.groups import Group as Group
     from faas.objects import ObjectRef as ObjectRef
     from faas.options import TaskOptions as TaskOptions
     from faas.packing import UnshippedModuleWarning as UnshippedModuleWarning
@@ -89,6 +90,7 @@ _HOMES = {
     "OutputFile": "files",
     "S3": "files",
     "RemoteFunction": "functions",
+    "Group": "groups",
     "TaskFuture": "futures",
     "TaskOptions": "options",
     "TaskReference": "references",

@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
-from typing import Any
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 import msgspec
 
 from faas.link import Link
-from faas.models import TERMINAL_STATES, Endpoint, Function, Group, Task, TaskPage, TaskQuery, WhoAmI
+from faas.models import (
+    TERMINAL_STATES,
+    BlockHistory,
+    Endpoint,
+    Function,
+    Group,
+    Task,
+    TaskHistory,
+    TaskPage,
+    TaskQuery,
+    WhoAmI,
+)
+from faas.tables import Record, Table
+
+if TYPE_CHECKING:
+    from faas.analytics import History
 
 _PAGE_TASKS = 1_000
+_Page = TypeVar("_Page", TaskHistory, BlockHistory)
 
 
 class Catalogue:
@@ -32,7 +50,8 @@ class Catalogue:
         params: dict[str, str | int | float] = {"limit": limit}
         if name:
             params["name"] = name
-        return self.link.request("GET", "/v1/functions", response=list[Function], params=params)
+        found = self.link.request("GET", "/v1/functions", response=list[Function], params=params)
+        return Table(found, ("name", "function_id", "owner", "description", "registered_at"))
 
     def get_endpoint(self, endpoint_id: str) -> Endpoint:
         """An endpoint, by id or name."""
@@ -40,7 +59,8 @@ class Catalogue:
 
     def get_endpoints(self) -> list[Endpoint]:
         """The endpoints you may use."""
-        return self.link.request("GET", "/v1/endpoints", response=list[Endpoint])
+        found = self.link.request("GET", "/v1/endpoints", response=list[Endpoint])
+        return Table(found, ("name", "endpoint_id", "owner", "standing", "workers", "idle_workers", "last_seen_at"))
 
     def get_task(self, task_id: str) -> dict[str, Any]:
         """A task as it stands.
@@ -94,7 +114,53 @@ class Catalogue:
             since=since,
             until=until,
         )
-        return [_described(task) for task in self._search(query, limit)]
+        columns = ("task_id", "function", "status", "endpoint", "times.submitted_at", "times.ended_at", "message")
+        return Table((_described(task) for task in self._search(query, limit)), columns)
+
+    def history(
+        self,
+        *,
+        since: float | timedelta | None = None,
+        task_group_id: str = "",
+        blocks: bool = True,
+        everyone: bool = False,
+    ) -> History:
+        """Your tasks with the times of all their stages, and the blocks of endpoints you may use, to analyse.
+
+        Args:
+            since: leaves out what ended before: seconds since the epoch, or how long ago.
+            task_group_id: only the tasks of this group.
+            blocks: whether to fetch blocks, too.
+            everyone: everybody's tasks and all blocks; for administrators.
+
+        Returns:
+            Tasks in the order of submission, and blocks.
+
+        Raises:
+            NotFound: there is no such group.
+            PermissionDenied: everybody's are asked for without an administrator's token.
+
+        Example:
+            >>> history = client.history(since=timedelta(hours=1))      # doctest: +SKIP
+            >>> faas.analytics.figure_overview(history)                 # doctest: +SKIP
+        """
+        from faas.analytics import History
+
+        asked: dict[str, str | int | float] = {"all": int(everyone)}
+        if since is not None:
+            asked["since"] = time.time() - since.total_seconds() if isinstance(since, timedelta) else since
+        group = {"group": task_group_id} if task_group_id else {}
+        pages = self._pages("/v1/history/tasks", TaskHistory, {**asked, **group})
+        runs = self._pages("/v1/history/blocks", BlockHistory, asked) if blocks else ()
+        return History.of_pages(pages, runs)
+
+    def _pages(self, path: str, response: type[_Page], params: dict[str, str | int | float]) -> Iterator[_Page]:
+        while True:
+            page = self.link.request("GET", path, response=response, params=params)
+            yield page
+            if not page.next_after:
+                return
+            params = {**params, "after": page.next_after}
 
     def _search(self, query: TaskQuery, limit: int) -> Iterator[Task]:
         while limit > 0:
@@ -119,4 +185,4 @@ def _described(task: Task) -> dict[str, Any]:
     described["status"] = described.pop("state")
     described["pending"] = task.state not in TERMINAL_STATES
     described["times"] = {name: described.pop(name) for name in ("submitted_at", "started_at", "ended_at")}
-    return described
+    return Record(described)

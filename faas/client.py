@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     import httpx
     from typing_extensions import Self
 
+    from faas.groups import Group
+
 _POLL_S = 20.0
 _OUTAGE_S = 120.0
 """How long the service may be away while a result is waited for."""
@@ -281,6 +283,16 @@ class Client(Catalogue):
         ids = [task_ids] if isinstance(task_ids, str) else [str(task_id) for task_id in task_ids]
         request = CancelRequest(task_ids=ids, group_id=task_group_id, running=running)
         return self.link.request("POST", "/v1/tasks/cancel", request, response=CancelResponse)
+
+    def group(self, task_group_id: str) -> Group:
+        """A task group of yours, to wait for, look at, or come back to.
+
+        Args:
+            task_group_id: as :meth:`batch_run` or an executor told it. Nothing is asked of the service yet.
+        """
+        from faas.groups import Group
+
+        return Group(self, task_group_id)
 
     # Results
 

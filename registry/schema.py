@@ -276,6 +276,13 @@ sa.Index(
     postgresql_where=tasks.c.state == "queued",
 )
 
+sa.Index(
+    "ix_tasks_ended",
+    tasks.c.ended_at,
+    sqlite_where=tasks.c.ended_at.is_not(None),
+    postgresql_where=tasks.c.ended_at.is_not(None),
+)
+
 task_tags = sa.Table(
     "task_tags",
     metadata,

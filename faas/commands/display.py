@@ -9,10 +9,15 @@ import textwrap
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
+
+from faas.models import Spent
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 SHORTEST_ID = 8
 """Characters of an id that are shown at least."""
@@ -46,8 +51,18 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, whole:
         whole: that many columns from the left are never cut.
         empty: what to say in place of a table without rows.
     """
-    from rich import box
     from rich.console import Console
+
+    table = rich_table(columns, rows, whole=whole)
+    if table.row_count:
+        Console(highlight=False).print(table)
+    else:
+        typer.echo(empty, err=True)
+
+
+def rich_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, whole: int = 1) -> Table:
+    """A table to print; see :func:`print_table`."""
+    from rich import box
     from rich.table import Table
     from rich.text import Text
 
@@ -56,10 +71,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, whole:
         table.add_column(column, no_wrap=index < whole)
     for row in rows:
         table.add_row(*(Text(one_line(cell), no_wrap=True, overflow="ellipsis") for cell in row))
-    if table.row_count:
-        Console(highlight=False).print(table)
-    else:
-        typer.echo(empty, err=True)
+    return table
 
 
 def print_fields(fields: Mapping[str, str], *, wrapped: bool = False) -> None:
@@ -153,3 +165,11 @@ def amounts(resources: Mapping[str, float]) -> str:
 def pairs(values: Mapping[str, str]) -> str:
     """Labels or tags as ``k=v, k=v``."""
     return ", ".join(f"{key}={value}" for key, value in sorted(values.items()))
+
+
+def costs(spent: Spent | None) -> str:
+    """Node-hours in a line; empty where there are none, or where they are not told."""
+    if spent is None or not spent.total_node_hours:
+        return ""
+    text = f"{spent.day_node_hours:.2f} node-hours today (UTC), {spent.total_node_hours:.2f} in total"
+    return f"{text}, {spent.reserved_node_hours:.2f} of it reserved" if spent.reserved_node_hours else text

@@ -46,6 +46,7 @@ from .endpoints import (
     Spent,
 )
 from .functions import Function, FunctionCode, RegisterFunction
+from .history import Activity, AttemptColumns, BlockColumns, BlockHistory, TaskColumns, TaskHistory
 from .identities import CreateIdentity, CreateToken, Identity, Token, WhoAmI
 from .locations import LocationInfo, SaveLocation
 from .results import (
@@ -113,10 +114,14 @@ __all__ = [
     "PART_BYTES",
     "TASK_STATES",
     "TERMINAL_STATES",
+    "Activity",
     "AllowedFunctions",
     "Attempt",
+    "AttemptColumns",
     "AttemptKey",
     "Block",
+    "BlockColumns",
+    "BlockHistory",
     "BlockState",
     "CancelRequest",
     "CancelResponse",
@@ -176,6 +181,8 @@ __all__ = [
     "SubmitRequest",
     "SubmitResponse",
     "Task",
+    "TaskColumns",
+    "TaskHistory",
     "TaskLog",
     "TaskPage",
     "TaskQuery",

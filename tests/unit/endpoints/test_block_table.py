@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from endpoints.block_table import costs, print_blocks
+from endpoints.block_table import print_blocks
+from faas.commands.display import costs
 from faas.models import Block, BlockState, Spent
 
 

@@ -123,7 +123,7 @@ class Faas:
         output = self._capsys.readouterr()
         self.err = output.err
         assert "Traceback" not in output.err
-        if "--json" not in arguments and {"list", "status", "usage"} & set(arguments):
+        if "--json" not in arguments and {"list", "status", "stats", "usage"} & set(arguments):
             assert max(map(len, output.out.splitlines()), default=0) <= 80
         return output.out
 
