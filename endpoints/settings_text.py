@@ -69,6 +69,10 @@ _TAIL = """
 # How much of what a task prints is kept at the site, under output/, and for how many days.
 # output: {task_bytes: 67108864, days: 7}
 
+# Results over this size are stored by the worker itself, or by the agent where a compute node has no way out; by: agent
+# does not even try.
+# results: {large_result_bytes: 1048576, by: auto}
+
 # labels: {site: here}
 
 # How long running tasks may go on after `faas endpoint stop`.

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from faas.batch import Batch as Batch
     from faas.client import Client as Client
     from faas.errors import (
+        ChecksumMismatch as ChecksumMismatch,
+    )
+    from faas.errors import (
         ConfigurationError as ConfigurationError,
     )
     from faas.errors import (
@@ -100,6 +103,7 @@ _HOMES = {
     "gather": "functions",
     **dict.fromkeys(
         (
+            "ChecksumMismatch",
             "ConfigurationError",
             "Conflict",
             "DependencyFailed",

@@ -74,6 +74,6 @@ def test_results_go_through_the_agent(tmp_path: Path) -> None:
                 assert reversed_data == data[::-1]
                 assert where != Path("/proc/self/ns/net").stat().st_ino
                 assert reached == []
-            task_id = executor.submit(zeros, PART_BYTES + 1).task_id
-            assert client.get_result(task_id, LIMIT_S) == bytes(PART_BYTES + 1)
-            assert client.get_task(task_id)["location_key"].startswith("results/")
+            large = executor.submit(zeros, PART_BYTES + 1)
+            assert large.result(LIMIT_S) == bytes(PART_BYTES + 1)
+            assert client.get_task(large.task_id)["location_key"].startswith("results/")

@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives import serialization
 
 from faas.errors import ServiceUnavailable
 from faas.link import Link
-from faas.models import CreateObject, Grant, Upload, WhoAmI
+from faas.models import CreateObject, Grant, Location, Upload, WhoAmI
+from faas.transfer import download_bytes, upload_bytes
 from tests.integration.served import Served, fail_to_serve
 from tests.services.certificates import Certificates, make_certificates
 from tests.services.processes import free_port
@@ -60,6 +61,9 @@ def test_requests_and_objects_with_the_sites_authority(
         link.put_object(grant, b"bytes")
         again = link.request("GET", f"/v1/objects/{grant.object_id}", response=Grant)
         assert link.get_object(again) == b"bytes"
+        large = bytes(range(256)) * 80_000
+        stored = upload_bytes(link, large, CreateObject(size_bytes=0))
+        assert download_bytes(link, Location(stored.object_id, 0, len(large)), sha256=stored.sha256) == large
 
 
 def test_an_authority_that_is_not_trusted(served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

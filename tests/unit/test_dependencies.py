@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 OURS = {"faas", "registry", "router", "endpoints"}
 EXTRAS: dict[str, set[str]] = {
-    "faas": set(),
+    "faas": {"notebook"},  # figures and notebooks, imported when they are asked for
     "registry": {"service"},
     "router": {"service", "notebook"},
     "endpoints": {"endpoint", "cobalt"},
@@ -24,6 +24,7 @@ BROUGHT_ALONG = {
     "parsl": "globus-compute-endpoint",  # pinned there; another version would not fit
     "starlette": "fastapi",
     "botocore": "boto3",
+    "IPython": "ipykernel",
     "zmq": "globus-compute-endpoint",  # what the pilots and the engine speak
 }
 """Packages that are part of another one's interface, and come with it."""
