@@ -16,11 +16,12 @@ demo: $(VENV)/.demo ## Fit measured X-ray spectra at two local endpoints
 test: $(VENV)/.complete ## All tests
 	$(BIN)/python -m pytest -q -n 3 --dist worksteal
 
-check: $(VENV)/.complete ## Format, lint, types, and who may import whom
+check: $(VENV)/.complete ## Format, lint, types, who may import whom, and the documentation
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/unit/test_imports.py
+	$(BIN)/mkdocs build --quiet --strict
 
 format: $(VENV)/.complete ## Format the code and mend what lint can mend
 	$(BIN)/ruff format

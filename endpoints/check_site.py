@@ -8,12 +8,9 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from shlex import join, split
-
-import psutil
 
 from endpoints.configuration import Configuration
 from endpoints.dry_run import submission
@@ -24,18 +21,13 @@ from endpoints.places import Places
 from endpoints.profiles import find_profile
 from faas import __version__
 from faas.errors import FaasError
+from faas.file_systems import NETWORK, file_system_of
 
 _PACKAGES = ("globus-compute-endpoint", "parsl", "dill", "httpx", "aiohttp")
 _OLDEST = (3, 8)
 _INTERPRETER_S = 60.0
 _ROOM_BYTES = 1024**3
 _INODES = 10_000
-_SHARED = frozenset(
-    (
-        *("afs", "beegfs", "ceph", "cifs", "fuse.beegfs", "fuse.ceph", "fuse.glusterfs", "fuse.sshfs", "glusterfs"),
-        *("gpfs", "lustre", "nfs", "nfs4", "orangefs", "panfs", "pvfs2", "virtiofs", "wekafs", "9p"),
-    )
-)
 _ASK = "import platform, sys; print(sys.version_info[0], sys.version_info[1], platform.python_version())"
 
 
@@ -121,8 +113,8 @@ def check_disk(configuration: Configuration, places: Places) -> Iterator[Finding
         yield doubtful("disk", f"{directory} has {room.f_favail} inodes left", "delete files")
     else:
         yield ok("disk", f"{told} left" + (f", {room.f_favail} inodes" if room.f_files else ""))
-    kind = filesystem(directory)
-    if find_profile(configuration.profile).on_this_host or kind in _SHARED:
+    kind = file_system_of(directory) or "unknown"
+    if find_profile(configuration.profile).on_this_host or kind in NETWORK:
         yield ok("file system", kind)
     else:
         yield doubtful(
@@ -130,19 +122,6 @@ def check_disk(configuration: Configuration, places: Places) -> Iterator[Finding
             f"{kind} is seldom shared with compute nodes",
             "see that they have the same directory; the block tells for sure",
         )
-
-
-def filesystem(path: Path) -> str:
-    """The kind of file system that a directory is on: ``ext4``, ``lustre``; ``unknown`` if it cannot be told."""
-    real = str(path.resolve())
-    best = ("", "unknown")
-    with suppress(OSError, psutil.Error):
-        for mounted in psutil.disk_partitions(all=True):
-            point = mounted.mountpoint
-            inside = real == point or real.startswith(point.rstrip("/") + "/")
-            if inside and len(point) >= len(best[0]):
-                best = (point, mounted.fstype)
-    return best[1]
 
 
 def check_scheduler(configuration: Configuration, places: Places) -> Iterator[Finding]:

@@ -68,6 +68,10 @@ if TYPE_CHECKING:
     from faas.files import S3 as S3
     from faas.files import File as File
     from faas.files import OutputFile as OutputFile
+    from faas.functions import RemoteFunction as RemoteFunction
+    from faas.functions import as_completed as as_completed
+    from faas.functions import function as function
+    from faas.functions import gather as gather
     from faas.futures import TaskFuture as TaskFuture
     from faas.objects import ObjectRef as ObjectRef
     from faas.options import TaskOptions as TaskOptions
@@ -84,10 +88,14 @@ _HOMES = {
     "ObjectRef": "objects",
     "OutputFile": "files",
     "S3": "files",
+    "RemoteFunction": "functions",
     "TaskFuture": "futures",
     "TaskOptions": "options",
     "TaskReference": "references",
     "UnshippedModuleWarning": "packing",
+    "as_completed": "functions",
+    "function": "functions",
+    "gather": "functions",
     **dict.fromkeys(
         (
             "ConfigurationError",

@@ -58,8 +58,11 @@ def portable_source(function: Callable[..., Any]) -> str | None:
         return None  # typed at the prompt, or only part of a statement
     if len(tree.body) != 1 or not isinstance(definition := tree.body[0], ast.FunctionDef):
         return None
-    if definition.decorator_list or definition.name != function.__name__:
+    if definition.name != function.__name__:
         return None
+    if definition.decorator_list:
+        # What they made of it stays here; what travels is the function that they were given.
+        text = "".join(text.splitlines(keepends=True)[definition.lineno - 1 :])
     defaults = [*definition.args.defaults, *(value for value in definition.args.kw_defaults if value is not None)]
     if any(isinstance(part, ast.Name) for default in defaults for part in ast.walk(default)):
         return None
@@ -82,7 +85,11 @@ def _stands_alone(function: FunctionType) -> bool:
     foreign = {other for other in byvalue.global_names(function.__code__) if other in home and other != name}
     if _PYTEST_REWROTE in foreign:
         foreign -= {_PYTEST_REWROTE, "@py_builtins"}
-    return not foreign and home.get(name, function) is function
+    own = home.get(name, function)
+    if own is not function and getattr(own, "__wrapped__", None) is function:
+        # A decorator's work goes by that name, which is not what calls itself at the site.
+        return not foreign and name not in byvalue.global_names(function.__code__)
+    return not foreign and own is function
 
 
 def _has_annotations(definition: ast.FunctionDef) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -41,8 +43,10 @@ class Applied:
 
     dropped: int = 0
     """How many changed nothing."""
-    objects: frozenset[str] = frozenset()
-    """Objects that tasks now name as the place of their results."""
+    objects: Mapping[str, int] = field(default_factory=dict)
+    """Objects that tasks now name as the place of their results, to how many of them do."""
+    ended: Mapping[int, int] = field(default_factory=dict)
+    """Tasks that ended by themselves, by sequence, to the number of the attempt that ended them."""
 
 
 _this_attempt = sa.and_(attempts.c.sequence == sa.bindparam("s"), attempts.c.number == sa.bindparam("n"))
@@ -126,7 +130,7 @@ def settle(transaction: Transaction, endpoint_id: str, settled: list[Settled], f
     runs: list[Row] = []
     requeues: list[Row] = []
     ends: list[End] = []
-    ended: set[int] = set()
+    ended: dict[int, int] = {}
     begun: set[tuple[int, int]] = set()
     closed: set[tuple[int, int]] = set()
     dropped = 0
@@ -152,12 +156,12 @@ def settle(transaction: Transaction, endpoint_id: str, settled: list[Settled], f
             requeues.append({"s": sequence, "charges": decision.charged, "lost": decision.losses})
         elif decision.task is not None:
             ends.append(_end(row, item, decision, endpoint_id))
-            ended.add(sequence)
+            ended[sequence] = number
     for statement, rows in ((_START, starts), (_RUN, runs), (_CLOSE, closes), (_REQUEUE, requeues)):
         statement.run(transaction, rows)
     transaction.changes.work |= bool(requeues)
     finish(transaction, ends)
-    return Applied(dropped, frozenset(end.location.object_id for end in ends if end.location))
+    return Applied(dropped, Counter(end.location.object_id for end in ends if end.location), ended)
 
 
 def load(transaction: Transaction, endpoint_id: str, sequences: list[int]) -> Facts:
@@ -182,7 +186,7 @@ def attempts_of(transaction: Transaction, session_id: str) -> list[tuple[Attempt
     ]
 
 
-def _task(row: Any, ended: set[int]) -> TaskFacts:
+def _task(row: Any, ended: Mapping[int, int]) -> TaskFacts:
     return TaskFacts(
         state="succeeded" if row.sequence in ended else row.state,
         attempts=row.attempts,

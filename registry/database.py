@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 import queue
 import sqlite3
 import threading
@@ -29,6 +28,7 @@ from sqlalchemy.engine import Connection, CursorResult, Engine
 from typing_extensions import Unpack
 
 from faas.errors import ConfigurationError, InvalidRequest
+from faas.file_systems import NETWORK, file_system_of
 
 from .changes import Changes
 
@@ -43,7 +43,6 @@ AnyRow: TypeAlias = "sa.Row[Unpack[tuple[Any, ...]]]"
 CHANNEL = "faas_changes"
 """PostgreSQL notification channel that carries ``Changes`` between service replicas."""
 
-_NETWORK_FILESYSTEMS = {"nfs", "nfs4", "lustre", "gpfs", "cifs", "smb3", "afs", "beegfs", "ceph", "fuse.sshfs", "9p"}
 _SYNCHRONOUS = "FULL"
 """An acknowledged write survives power loss."""
 _REPEATABLE_SQLSTATES = {"40001", "40P01", "23505"}
@@ -430,29 +429,12 @@ def _prepare_sqlite(connection: Any, record: Any) -> None:
 
 
 def _refuse_network_filesystem(path: Path) -> None:
-    kind = filesystem_type(path)
-    if kind in _NETWORK_FILESYSTEMS:
+    kind = file_system_of(path)
+    if kind in NETWORK:
         raise ConfigurationError(
             f"The data directory of {path} is on a network filesystem ({kind}), where SQLite's locks are not safe. "
             "Name a local one with --data-dir, or use PostgreSQL with FAAS_DATABASE_URL."
         )
-
-
-def filesystem_type(path: Path, mounts: Path = Path("/proc/self/mounts")) -> str:
-    """The type of the filesystem that holds ``path`` (``ext4``, ``nfs4``, …); empty if unknown."""
-    try:
-        table = mounts.read_text()
-    except OSError:
-        return ""
-    target = os.path.realpath(path)
-    best, kind = "", ""
-    for line in table.splitlines():
-        _, mount_point, mount_type, *_ = line.split(" ")
-        mount_point = mount_point.replace("\\040", " ")
-        inside = target == mount_point or target.startswith(mount_point.rstrip("/") + "/")
-        if inside and len(mount_point) >= len(best):
-            best, kind = mount_point, mount_type
-    return kind
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +18,7 @@ from .database import Transaction
 from .functions import is_uuid
 from .identities import Principal
 from .prepared import Prepared, from_json
-from .requirements import UNTOLD, Offering, Requirements, offering_of
+from .requirements import EVERYBODY, UNTOLD, Offering, Requirements, offering_of
 from .schema import attempts, classes, endpoints, identities, leases, pools, sessions, tasks
 from .spending import spent
 
@@ -51,6 +52,25 @@ class Site:
     def works(self, environment: str) -> bool:
         """Whether tasks of this environment may be tried here now, as far as its agent has told."""
         return (environment or DEFAULT_ENVIRONMENT) not in self.broken
+
+    def mounts(self, location: str, identity_id: str, identity: str, *, write: bool = False) -> bool:
+        """Whether this identity may read (or write) what this endpoint has of a location: its owner always."""
+        mount = self.offering.locations.get(location) if self.offering else None
+        if mount is None:
+            return False
+        allowed = mount.writers if write else mount.readers
+        return identity_id == self.owner_id or identity in allowed or EVERYBODY in allowed
+
+    def lacks_locations(
+        self, needed: Requirements, identity_id: str, identity: str, backed: Collection[tuple[str, str]] = ()
+    ) -> tuple[str, str] | None:
+        """What a task needs that is neither here nor backed by a bucket: ``reads`` or ``writes``, and the location."""
+        for how, names in (("reads", needed.reads), ("writes", needed.writes)):
+            for name in names:
+                here = self.mounts(name, identity_id, identity, write=how == "writes")
+                if not here and (how, name) not in backed:
+                    return how, name
+        return None
 
     def allows(self, identity_id: str, identity: str, function_id: str | None = None) -> bool:
         """Whether this identity may run (this function) here: the owner always, others as configured."""

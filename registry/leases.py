@@ -15,6 +15,7 @@ from faas.models import DEFAULT_ENVIRONMENT, DEFAULT_SHAPE, AttemptKey
 from .database import Transaction
 from .endpoints import Site, in_pool, pool_members, site
 from .identities import list_identities
+from .locations import backed, registered
 from .prepared import Prepared, among, from_json
 from .requirements import requirements_of
 from .schema import QUEUED, attempts, classes, identities, leases, tasks
@@ -41,6 +42,10 @@ class QueuedClass:
     shape: str = DEFAULT_SHAPE
     """The shape of worker that is to run them at this endpoint."""
     environment: str = DEFAULT_ENVIRONMENT
+    local: bool = True
+    """Whether the endpoint has all the locations its tasks need on its own file systems."""
+    bulky: bool = False
+    """Whether its tasks refer to so much data that it matters where a copy is."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,8 @@ class Granted(msgspec.Struct, frozen=True, gc=False):
     payload: bytes
     argument_object: str | None
     objects: list[str]
+    files: list[str]
+    outputs: list[str]
     timeout_s: float | None
     idempotent: bool
     losses: int
@@ -90,8 +97,9 @@ def lease(
     if before is not None and before.number >= number:
         if before.number > number:
             raise Conflict(f"Lease {number} was answered long ago; the last one is {before.number}.", field="number")
-        keys = msgspec.msgpack.decode(before.attempts, type=list[AttemptKey])
-        return _granted(keys, _rows(transaction, keys), _places(transaction, endpoint_id, keys))
+        known = _rows(transaction, msgspec.msgpack.decode(before.attempts, type=list[AttemptKey]))
+        again = list(known)
+        return _granted(again, list(known.values()), _places(transaction, endpoint_id, again))
     here = site(transaction, endpoint_id)
     waiting = eligible(transaction, here)
     rows: list[Any] = []
@@ -106,6 +114,28 @@ def lease(
     if keys:
         _record(transaction, endpoint_id, session_id, number, keys)
     return _granted(keys, rows, {each.class_id: (each.shape, each.environment) for each in waiting})
+
+
+def held(transaction: Transaction, endpoint_id: str, session_id: str, attempt: AttemptKey) -> Granted:
+    """A task that a session holds, as it was granted.
+
+    Raises:
+        Conflict: it does not hold it (any more).
+    """
+    live = transaction.execute(
+        sa.select(attempts.c.sequence).where(
+            attempts.c.sequence == attempt.sequence,
+            attempts.c.number == attempt.number,
+            attempts.c.endpoint_id == endpoint_id,
+            attempts.c.session_id == session_id,
+            attempts.c.ended_at.is_(None),
+        )
+    ).first()
+    if live is None:
+        raise Conflict(f"The attempt {attempt.sequence}.{attempt.number} is not held by this session.", field="attempt")
+    return _granted(
+        [attempt], list(_rows(transaction, [attempt]).values()), _places(transaction, endpoint_id, [attempt])
+    )[0]
 
 
 def has_work(transaction: Transaction, endpoint_id: str, session_id: str, number: int, wanted: Wanted) -> bool:
@@ -125,7 +155,10 @@ def eligible(transaction: Transaction, here: Site) -> list[QueuedClass]:
     if not waiting:
         return []
     pools = pool_members(transaction) if any(row.target_kind == "pool" for row in waiting) else {}
-    names = list_identities(transaction) if any(row.owner_id != here.owner_id for row in waiting) else {}
+    needs = {row.class_id: requirements_of(row.requirements) for row in waiting}
+    located = any(each.reads or each.writes for each in needs.values())
+    names = list_identities(transaction) if located or any(row.owner_id != here.owner_id for row in waiting) else {}
+    known = registered(transaction) if located else {}
     found = []
     for row in waiting:
         if row.target_kind == "endpoint" and row.target != here.endpoint_id:
@@ -134,11 +167,17 @@ def eligible(transaction: Transaction, here: Site) -> list[QueuedClass]:
             pool = pools.get((row.owner_id, row.target))
             if pool is None or not in_pool(here, pool):
                 continue
-        needed = requirements_of(row.requirements)
+        needed = needs[row.class_id]
         shape = here.shape_for(needed)
         if shape is None or not here.works(needed.environment):
             continue
-        if here.allows(row.owner_id, names.get(row.owner_id, ""), row.function_id):
+        owner = names.get(row.owner_id, "")
+        local = True
+        if needed.reads or needed.writes:
+            if here.lacks_locations(needed, row.owner_id, owner, backed(needed, known, owner)) is not None:
+                continue
+            local = here.lacks_locations(needed, row.owner_id, owner) is None
+        if here.allows(row.owner_id, owner, row.function_id):
             found.append(
                 QueuedClass(
                     row.class_id,
@@ -149,6 +188,8 @@ def eligible(transaction: Transaction, here: Site) -> list[QueuedClass]:
                     row.queued,
                     shape,
                     needed.environment or DEFAULT_ENVIRONMENT,
+                    local,
+                    needed.bulky,
                 )
             )
     return found
@@ -191,6 +232,8 @@ _ENVELOPE = sa.select(
     tasks.c.payload,
     tasks.c.argument_object,
     tasks.c.objects,
+    tasks.c.files,
+    tasks.c.outputs,
     tasks.c.timeout_s,
     tasks.c.idempotent,
     tasks.c.losses,
@@ -225,10 +268,11 @@ def _take(transaction: Transaction, class_id: int, count: int, room_bytes: int) 
     return taken
 
 
-def _rows(transaction: Transaction, keys: list[AttemptKey]) -> list[Any]:
+def _rows(transaction: Transaction, keys: list[AttemptKey]) -> dict[AttemptKey, Any]:
+    """Tasks granted before; those whose retention time is over by now are left out."""
     query = _ENVELOPE.where(among(tasks.c.sequence, [key.sequence for key in keys]))
     found = {row.sequence: row for row in transaction.execute(query).all()}
-    return [found[key.sequence] for key in keys]
+    return {key: found[key.sequence] for key in keys if key.sequence in found}
 
 
 def _record(transaction: Transaction, endpoint_id: str, session_id: str, number: int, keys: list[AttemptKey]) -> None:
@@ -279,6 +323,8 @@ def _granted(keys: list[AttemptKey], rows: list[Any], places: dict[int, tuple[st
             payload=row.payload,
             argument_object=row.argument_object,
             objects=from_json(row.objects) or [],
+            files=from_json(row.files) or [],
+            outputs=from_json(row.outputs) or [],
             timeout_s=row.timeout_s,
             idempotent=bool(row.idempotent),
             losses=row.losses,

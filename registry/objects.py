@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -16,7 +17,10 @@ from .identities import Principal
 from .prepared import Prepared, among
 from .schema import objects
 
-_DOOMED = 0.0
+DOOMED = 0.0
+"""When an object expires that is being deleted: nothing can come to refer to it any more."""
+KINDS = ("argument", "log", "object", "result", "segment")
+"""What objects are for; the first part of their keys."""
 UNREFERENCED_S = 24 * 3600.0
 """An object that nothing refers to after this long is deleted."""
 
@@ -41,7 +45,11 @@ _CREATE = Prepared(
 _KEEP = Prepared(
     sa.update(objects)
     .where(objects.c.object_id == sa.bindparam("o"))
-    .values(size_bytes=sa.bindparam("size"), expires_at=sa.null())
+    .values(
+        size_bytes=sa.bindparam("size"),
+        expires_at=sa.null(),
+        members=objects.c.members + sa.bindparam("more", type_=sa.Integer),
+    )
 )
 
 
@@ -74,7 +82,7 @@ class StoredObject:
         return self
 
 
-_standing = objects.c.expires_at.is_distinct_from(_DOOMED)
+_standing = objects.c.expires_at.is_distinct_from(DOOMED)
 _segments = sa.select(objects).where(
     _standing,
     among(objects.c.object_id, "ids"),
@@ -192,31 +200,20 @@ def is_for(result: StoredObject, attempt: str) -> bool:
     return not result.key.startswith("results/") or result.key.rpartition("/")[2].startswith(f"{attempt}.")
 
 
-def keep(transaction: Transaction, sizes: dict[str, int]) -> None:
-    """Note that these objects are stored and referred to, and how large they are."""
-    _KEEP.run(transaction, [{"o": object_id, "size": size_bytes} for object_id, size_bytes in sizes.items()])
+def keep(transaction: Transaction, sizes: Mapping[str, int], results: Mapping[str, int]) -> None:
+    """Note that results of tasks that ended now lie in these objects.
+
+    Args:
+        transaction: the transaction.
+        sizes: their stored sizes; others may be among them.
+        results: object id to how many results more it holds.
+    """
+    _KEEP.run(
+        transaction,
+        [{"o": object_id, "size": sizes[object_id], "more": more} for object_id, more in sorted(results.items())],
+    )
 
 
 def within(location: Location, size_bytes: int) -> bool:
     """Whether a reported range lies inside the object."""
     return location.offset >= 0 and location.length_bytes >= 0 and location.offset + location.length_bytes <= size_bytes
-
-
-def doom(transaction: Transaction, limit: int) -> list[StoredObject]:
-    """Mark objects that nothing came to refer to in time; from here on nothing can.
-
-    The bytes go next, then ``forget`` drops the rows: a crash in between leaves marked rows to be found again.
-    """
-    unreferenced = sa.and_(objects.c.expires_at > _DOOMED, objects.c.expires_at < transaction.now)
-    late = sa.select(objects.c.object_id).where(unreferenced).limit(limit)
-    # the condition again: PostgreSQL rechecks only it, not the subquery, for a row that another transaction has kept
-    transaction.execute(
-        sa.update(objects).where(objects.c.object_id.in_(late), unreferenced).values(expires_at=_DOOMED)
-    )
-    query = sa.select(objects).where(objects.c.expires_at == _DOOMED)
-    return [stored(row) for row in transaction.execute(query)]
-
-
-def forget(transaction: Transaction, object_ids: list[str]) -> None:
-    """Drop the rows of doomed objects whose bytes are gone."""
-    transaction.execute(sa.delete(objects).where(objects.c.object_id.in_(object_ids), objects.c.expires_at == _DOOMED))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from faas.errors import InvalidRequest, PermissionDenied
 
 from . import endpoints
@@ -10,6 +12,8 @@ from .endpoints import Site, Target
 from .identities import Principal
 from .requirements import Requirements
 
+_FIELDS = {"reads": "files", "writes": "outputs"}
+"""What a submission calls it."""
 _MAX_NAMED = 10
 """Endpoints whose reasons are told."""
 
@@ -20,10 +24,19 @@ def check_placement(
     function_id: str,
     target: Target,
     needed: Requirements,
+    backed: Collection[tuple[str, str]] = (),
 ) -> None:
     """Refuse tasks that no endpoint of their target could run, online or not.
 
     An endpoint that never had a session is unknown, and may turn out to have everything.
+
+    Args:
+        transaction: the transaction.
+        principal: whose tasks they are.
+        function_id: what they run.
+        target: where they are to run.
+        needed: what they need there.
+        backed: of the locations they need, those that buckets back for the caller, see ``locations.backed``.
 
     Raises:
         PermissionDenied: the endpoint does not let the caller run this function.
@@ -39,10 +52,16 @@ def check_placement(
             for site in endpoints.members(transaction, principal, target)
             if site.allows(principal.identity_id, principal.identity, function_id)
         ]
-    if not candidates or any(site.offering is None or site.shape_for(needed) is not None for site in candidates):
+    identity = (principal.identity_id, principal.identity)
+    if not candidates:
+        if needed.reads or needed.writes:
+            _check_backed(needed, backed)
         return
-    reasons = [(site.name, *site.offering.lacks(needed)) for site in candidates if site.offering is not None]
-    field = "environment" if all(lacking == "environment" for _, lacking, _ in reasons) else "resources"
+    reasons = [(site.name, *_lacks(site, needed, *identity, backed)) for site in candidates]
+    if not all(reason for _, _, reason in reasons):
+        return
+    fields = {lacking for _, lacking, _ in reasons}
+    field = fields.pop() if len(fields) == 1 else "resources"
     told = ". ".join(f"At {name}, {reason}" for name, _, reason in reasons[:_MAX_NAMED])
     more = f", and {len(reasons) - _MAX_NAMED} more are no better" if len(reasons) > _MAX_NAMED else ""
     where = {
@@ -55,6 +74,34 @@ def check_placement(
         fix="Ask for less or elsewhere; `faas endpoint status NAME` shows what an endpoint has.",
         field=field,
     )
+
+
+def _lacks(
+    site: Site, needed: Requirements, identity_id: str, identity: str, backed: Collection[tuple[str, str]]
+) -> tuple[str, str]:
+    """Why a task cannot run at an endpoint: the field of a submission, and the reason; both empty if it may."""
+    if site.offering is None:
+        return "", ""
+    field, reason = site.offering.lacks(needed)
+    if reason or not (needed.reads or needed.writes):
+        return field, reason
+    lacking = site.lacks_locations(needed, identity_id, identity, backed)
+    if lacking is None:
+        return "", ""
+    how, name = lacking
+    leave = "written to" if how == "writes" else "read from"
+    return _FIELDS[how], f"the location {name!r} is not there to be {leave} by {identity}, nor in a bucket"
+
+
+def _check_backed(needed: Requirements, backed: Collection[tuple[str, str]]) -> None:
+    for how, names in (("reads", needed.reads), ("writes", needed.writes)):
+        for name in names:
+            if (how, name) not in backed:
+                raise InvalidRequest(
+                    f"No endpoint that you may use has the location {name!r}, and no bucket backs it for you.",
+                    fix="`faas location list` shows those you may use.",
+                    field=_FIELDS[how],
+                )
 
 
 def _check_allowed(site: Site, principal: Principal, function_id: str) -> None:

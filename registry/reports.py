@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from faas.models import Outcome
 
-from . import objects
+from . import object_uses, objects
 from .attempts import Facts, Settled, load, settle
 from .database import Transaction
 from .endpoints import site
@@ -30,15 +30,17 @@ def report(transaction: Transaction, endpoint_id: str, outcomes: list[Outcome], 
     """
     granted = named_segments(transaction, endpoint_id, outcomes, hold=True)
     facts = load(transaction, endpoint_id, [outcome.attempt.sequence for outcome in outcomes])
+    naming = [outcome for outcome in outcomes if outcome.objects]
+    may_name = object_uses.granted_to(transaction, [each.attempt.sequence for each in naming]) if naming else {}
     settled = []
-    used: dict[str, int] = {}
     for outcome in outcomes:
         problem = _misplaced(outcome, granted, sizes, facts)
         if problem:
             settled.append(Settled(outcome.attempt, "lost", message=problem, report=outcome))
             continue
-        if outcome.location is not None:
-            used[outcome.location.object_id] = sizes[outcome.location.object_id]
+        if outcome.objects and (problem := _overreaching(outcome, may_name)):
+            settled.append(Settled(outcome.attempt, "failed", kind="serialization", message=problem, report=outcome))
+            continue
         settled.append(
             Settled(
                 outcome.attempt,
@@ -51,7 +53,15 @@ def report(transaction: Transaction, endpoint_id: str, outcomes: list[Outcome], 
             )
         )
     applied = settle(transaction, endpoint_id, settled, facts)
-    objects.keep(transaction, {each: size_bytes for each, size_bytes in used.items() if each in applied.objects})
+    objects.keep(transaction, sizes, applied.objects)
+    object_uses.name_in_results(
+        transaction,
+        {
+            each.attempt.sequence: list(dict.fromkeys(each.objects))
+            for each in naming
+            if applied.ended.get(each.attempt.sequence) == each.attempt.number and not _overreaching(each, may_name)
+        },
+    )
     return applied.dropped
 
 
@@ -79,3 +89,14 @@ def _misplaced(outcome: Outcome, granted: dict[str, objects.StoredObject], sizes
     if place.object_id not in sizes or not objects.within(place, sizes[place.object_id]):
         return f"The endpoint reported a result that is not in object {place.object_id}."
     return ""
+
+
+def _overreaching(outcome: Outcome, granted: dict[int, set[str]]) -> str:
+    """Why a result may not refer to what it refers to: an endpoint could gain access to anything of the owner's."""
+    foreign = [each for each in outcome.objects if each not in granted[outcome.attempt.sequence]]
+    if not foreign:
+        return ""
+    return (
+        f"The result refers to object {foreign[0]}, which the task was not given."
+        " A result may refer to objects in the task's arguments; return other data itself, whatever its size."
+    )

@@ -8,11 +8,13 @@ from functools import lru_cache
 import msgspec
 
 from faas.errors import InvalidRequest
-from faas.models import DEFAULT_ENVIRONMENT, DEFAULT_SHAPE, OpenSession, Shape
+from faas.models import DEFAULT_ENVIRONMENT, DEFAULT_SHAPE, Mount, OpenSession, Shape
 from faas.requirements import name_problem, resources_problem
 
+EVERYBODY = "*"
+"""Among names of identities: all of them."""
 _MAX_NAMES = 100
-"""Shapes, or environments, that one endpoint can have."""
+"""Shapes, environments or locations that one endpoint can have."""
 
 
 class Requirements(msgspec.Struct, frozen=True, gc=False):
@@ -23,6 +25,12 @@ class Requirements(msgspec.Struct, frozen=True, gc=False):
     memory_gb: float = 0.0
     environment: str = ""
     """Empty for the default environment."""
+    reads: tuple[str, ...] = ()
+    """Locations that its files to read are in, in order."""
+    writes: tuple[str, ...] = ()
+    """Locations that its files to write are in, in order."""
+    bulky: bool = False
+    """Whether it refers to so much data that it matters where a copy of that is."""
 
     @property
     def resources(self) -> dict[str, float]:
@@ -33,9 +41,15 @@ class Requirements(msgspec.Struct, frozen=True, gc=False):
     @property
     def text(self) -> str | None:
         """As kept in the database: the same text for the same needs, None for none."""
-        named: dict[str, float | str] = {**self.resources}
+        named: dict[str, object] = {**self.resources}
         if self.environment:
             named["environment"] = self.environment
+        if self.reads:
+            named["reads"] = self.reads
+        if self.writes:
+            named["writes"] = self.writes
+        if self.bulky:
+            named["bulky"] = True
         return msgspec.json.encode(named).decode() if named else None
 
 
@@ -47,6 +61,8 @@ class Offering(msgspec.Struct, frozen=True):
 
     shapes: dict[str, Shape]
     environments: list[str]
+    locations: dict[str, Mount] = {}
+    """What it has on its own file systems."""
 
     @property
     def text(self) -> str:
@@ -124,18 +140,23 @@ def offered(request: OpenSession) -> Offering:
     """What an agent says its endpoint has.
 
     Raises:
-        InvalidRequest: there are too many shapes or environments, or a name is none.
+        InvalidRequest: there are too many shapes, environments or locations, or a name is none.
     """
     for field, what, names in (
         ("shapes", "shape", list(request.shapes)),
         ("environments", "environment", request.environments),
+        ("locations", "location", list(request.locations)),
     ):
         if len(names) > _MAX_NAMES:
             raise InvalidRequest(f"An endpoint has at most {_MAX_NAMES} {field}.", field=field)
         for name in names:
             if problem := name_problem(name, what):
                 raise InvalidRequest(problem, field=field)
-    return Offering(request.shapes or UNTOLD.shapes, list(dict.fromkeys(request.environments)) or UNTOLD.environments)
+    return Offering(
+        request.shapes or UNTOLD.shapes,
+        list(dict.fromkeys(request.environments)) or UNTOLD.environments,
+        request.locations,
+    )
 
 
 @lru_cache(maxsize=10_000)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from functools import cached_property
 
+import msgspec
 import sqlalchemy as sa
 
 from faas.errors import InvalidRequest, RequestRefused
@@ -13,6 +15,7 @@ from . import endpoints as endpoint_registry
 from . import functions as function_registry
 from .database import Transaction
 from .identities import Principal
+from .locations import Registered, backed, locations_of, registered
 from .placement import check_placement
 from .prepared import Prepared, Row
 from .requirements import NO_REQUIREMENTS, Requirements, effective, stated
@@ -21,7 +24,19 @@ from .schema import classes
 _MAX_TRIES = 1_000_000
 _PRIORITY_BOUND = 1_000_000
 
-_CLASS = Prepared(sa.select(classes.c.class_id).where(classes.c.digest == sa.bindparam("of_digest")))
+BULKY_BYTES = 8 * 1024 * 1024
+"""Tasks that refer to this much are held, for a moment, for a site that has a copy."""
+_NO_DATA: tuple[tuple[str, ...], tuple[str, ...], bool] = ((), (), False)
+CLASS_TOUCHED_S = 3600.0
+"""A class says when it was used last, but no more often than this: see ``retention.drop_classes``."""
+
+_CLASS = Prepared(sa.select(classes.c.class_id, classes.c.used_at).where(classes.c.digest == sa.bindparam("of_digest")))
+_TOUCH = Prepared(
+    sa.update(classes)
+    .where(classes.c.class_id == sa.bindparam("of_class"))
+    .values(used_at=sa.bindparam("now"))
+    .returning(classes.c.class_id)
+)
 
 
 class Resolver:
@@ -40,12 +55,19 @@ class Resolver:
         known = {n: found.function_id for n, found in self._functions.items() if not isinstance(found, RequestRefused)}
         return {name: function_id for name, function_id in known.items() if function_id != name}
 
-    def common(self, submission: Submission) -> Row:
+    def common(self, submission: Submission, input_bytes: int = 0) -> Row:
         """What rows of such tasks have in common, checked and looked up once for all of a batch.
+
+        Args:
+            submission: the task.
+            input_bytes: of the objects that it refers to.
 
         Raises:
             RequestRefused: no such task can be accepted.
         """
+        needs = self._data_needs(submission) if submission.files or submission.outputs else _NO_DATA
+        if input_bytes >= BULKY_BYTES:
+            needs = (*needs[:2], True)
         key = (
             submission.function,
             submission.target,
@@ -55,6 +77,7 @@ class Resolver:
             submission.max_attempts,
             submission.max_losses,
             submission.idempotent,
+            needs,
             *submission.resources.items(),
         )
         if key not in self._rows:
@@ -62,6 +85,8 @@ class Resolver:
             function_id, default = self.function(submission.function)
             target = self.target(submission.target)
             needed = effective(default, submission.resources, submission.environment)
+            if needs != _NO_DATA:
+                needed = msgspec.structs.replace(needed, reads=needs[0], writes=needs[1], bulky=needs[2])
             self._rows[key] = {
                 "owner_id": self._principal.identity_id,
                 "class_id": self.task_class(function_id, target, submission.priority, needed),
@@ -79,6 +104,18 @@ class Resolver:
                 "submitted_at": self._transaction.now,
             }
         return self._rows[key]
+
+    def _data_needs(self, submission: Submission) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
+        return (
+            locations_of(submission.files, self.locations, "files"),
+            locations_of(submission.outputs, self.locations, "outputs"),
+            False,
+        )
+
+    @cached_property
+    def locations(self) -> dict[str, Registered]:
+        """The registered locations."""
+        return registered(self._transaction)
 
     def function(self, reference: str) -> function_registry.Resolved:
         if reference not in self._functions:
@@ -124,10 +161,11 @@ class Resolver:
         if needed.text:
             texts.append(needed.text)
         digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()
-        found = next((row.class_id for row in _CLASS.rows(self._transaction, of_digest=digest)), None)
+        found = self._used(digest)
         # What needs nothing special is looked at when first seen; afterwards it is spared the look at every endpoint.
         if found is None or target.kind == "endpoint" or needed != NO_REQUIREMENTS:
-            check_placement(self._transaction, self._principal, function_id, target, needed)
+            leave = backed(needed, self.locations, self._principal.identity) if needed.reads or needed.writes else ()
+            check_placement(self._transaction, self._principal, function_id, target, needed, leave)
         if found is None:
             found = self._transaction.execute(
                 sa.insert(classes)
@@ -139,10 +177,19 @@ class Resolver:
                     target=target.reference,
                     priority=priority,
                     requirements=needed.text,
+                    used_at=self._transaction.now,
                 )
                 .returning(classes.c.class_id)
             ).scalar_one()
         return int(found)
+
+    def _used(self, digest: str) -> int | None:
+        """The class, marked as used, so that it is not dropped before its tasks are there."""
+        for row in _CLASS.rows(self._transaction, of_digest=digest):
+            now = self._transaction.now
+            if now - row.used_at < CLASS_TOUCHED_S or _TOUCH.rows(self._transaction, of_class=row.class_id, now=now):
+                return int(row.class_id)
+        return None
 
 
 def _check_common(submission: Submission) -> None:

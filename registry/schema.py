@@ -155,6 +155,7 @@ classes = sa.Table(
     sa.Column("target", sa.Text, nullable=False),
     sa.Column("priority", sa.Integer, nullable=False),
     sa.Column("requirements", sa.Text),
+    sa.Column("used_at", Time, nullable=False, server_default="0"),
 )
 
 groups = sa.Table(
@@ -183,6 +184,7 @@ objects = sa.Table(
     sa.Column("kept", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("upload_id", sa.Text),
     sa.Column("members", sa.Integer, nullable=False, server_default="0"),
+    sa.Index(None, "key"),
 )
 sa.Index(
     "ix_objects_unreferenced",
@@ -280,6 +282,7 @@ task_tags = sa.Table(
     sa.Column("key", sa.Text, primary_key=True),
     sa.Column("value", sa.Text, primary_key=True),
     sa.Column("sequence", Sequence, sa.ForeignKey("tasks.sequence"), primary_key=True),
+    sa.Index(None, "sequence"),
 )
 
 dependencies = sa.Table(

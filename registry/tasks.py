@@ -16,11 +16,13 @@ from . import objects as object_registry
 from .database import Transaction
 from .endings import End, finish
 from .identities import Principal
+from .object_uses import use
 from .prepared import Prepared, Row, among
 from .resolving import Resolver
-from .schema import dependencies, groups, objects, task_tags, tasks
+from .schema import dependencies, groups, task_tags, tasks
 
 _MAX_TAGS = 32
+_MAX_REFERENCES = 10_000
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 _INSERT = Prepared(
@@ -36,6 +38,9 @@ _INSERT = Prepared(
         "payload",
         "argument_object",
         "objects",
+        "files",
+        "outputs",
+        "input_bytes",
         "timeout_s",
         "max_attempts",
         "max_losses",
@@ -55,7 +60,12 @@ _INSERT = Prepared(
 _TAG = Prepared(sa.insert(task_tags), ["key", "value", "sequence"])
 _LINK = Prepared(sa.insert(dependencies), ["parent", "child"])
 _DIGESTS = Prepared(sa.select(tasks.c.task_id, tasks.c.owner_id, tasks.c.digest).where(among(tasks.c.task_id, "ids")))
-_GROUP_OWNER = Prepared(sa.select(groups.c.owner_id).where(groups.c.group_id == sa.bindparam("of_group")))
+_GROUP_OWNER = Prepared(
+    sa.select(groups.c.owner_id)
+    .where(groups.c.group_id == sa.bindparam("of_group"))
+    # No group is dropped while tasks are being added to it; who counts its ends is not held up.
+    .with_for_update(read=True, key_share=True)
+)
 _WAIT = Prepared(
     sa.update(tasks)
     .where(tasks.c.sequence == sa.bindparam("s"))
@@ -144,8 +154,10 @@ def _row(
     digest: bytes,
     resolver: Resolver,
 ) -> Row:
-    common = resolver.common(submission)
-    _check_references(transaction, principal, submission)
+    input_bytes = None
+    if submission.objects or submission.argument_object:
+        input_bytes = _referred_bytes(transaction, principal, submission)
+    common = resolver.common(submission, input_bytes or 0)
     return {
         **common,
         "task_id": submission.task_id,
@@ -155,6 +167,9 @@ def _row(
         "payload": submission.payload,
         "argument_object": submission.argument_object or None,
         "objects": submission.objects or None,
+        "files": submission.files or None,
+        "outputs": submission.outputs or None,
+        "input_bytes": input_bytes,
         "tags": submission.tags or None,
         "retry_of": submission.retry_of or None,
         "parents": len(submission.dependencies),
@@ -183,8 +198,16 @@ def _check(submission: Submission) -> None:
         _check_uuid(parent, "dependencies")
     if "\x00" in submission.argument_object:
         raise InvalidRequest("argument_object cannot hold a NUL character.", field="argument_object")
-    if any("\x00" in object_id for object_id in submission.objects):
-        raise InvalidRequest("objects cannot hold a NUL character.", field="objects")
+    for field in ("objects", "files", "outputs"):
+        named: list[str] = getattr(submission, field)
+        if len(named) > _MAX_REFERENCES:
+            raise InvalidRequest(
+                f"A task refers to at most {_MAX_REFERENCES:,} {field}.",
+                fix="Put what belongs together into one, or split the task.",
+                field=field,
+            )
+        if any("\x00" in name for name in named):
+            raise InvalidRequest(f"{field} cannot hold a NUL character.", field=field)
     if submission.tags:
         if len(submission.tags) > _MAX_TAGS or any(len(k) + len(v) > 500 for k, v in submission.tags.items()):
             raise InvalidRequest(f"A task has at most {_MAX_TAGS} tags of 500 characters.", field="tags")
@@ -194,10 +217,10 @@ def _check(submission: Submission) -> None:
         raise InvalidRequest("Give payload or argument_object, not both.", field="argument_object")
 
 
-def _check_references(transaction: Transaction, principal: Principal, submission: Submission) -> None:
+def _referred_bytes(transaction: Transaction, principal: Principal, submission: Submission) -> int:
+    """Check that the objects a task refers to may be referred to; returns their size."""
     wanted = [*submission.objects, *([submission.argument_object] if submission.argument_object else [])]
-    for object_id in wanted:
-        object_registry.own(transaction, principal, object_id)
+    return sum(object_registry.own(transaction, principal, object_id).size_bytes or 0 for object_id in wanted)
 
 
 def _check_parents(principal: Principal, submission: Submission, *known: dict[str, tuple[str, bytes]]) -> None:
@@ -233,11 +256,27 @@ def _ensure_group(transaction: Transaction, principal: Principal, group_id: str)
     if owner is None:
         transaction.execute(
             sa.insert(groups).values(
-                group_id=group_id, owner_id=principal.identity_id, cursor=0, created_at=transaction.now
+                group_id=group_id,
+                owner_id=principal.identity_id,
+                cursor=_last_sequence(transaction),
+                created_at=transaction.now,
             )
         )
     elif owner != principal.identity_id:
         raise Conflict(f"The task group {group_id} is another identity's.", fix="Make a new UUID.", field="group_id")
+
+
+def _last_sequence(transaction: Transaction) -> int:
+    """The last number any task got: where a group begins to count.
+
+    A group that was dropped, empty, and is used again so counts on from above what its readers have seen: it has
+    counted at most as many ends as there were tasks.
+    """
+    if transaction.is_sqlite:
+        query = "SELECT max(seq) FROM sqlite_sequence WHERE name = 'tasks'"
+    else:
+        query = "SELECT pg_sequence_last_value('tasks_sequence_seq'::regclass)"
+    return int(transaction.execute(sa.text(query)).scalar() or 0)
 
 
 def _add_tags(transaction: Transaction, new: list[Row]) -> None:
@@ -256,11 +295,14 @@ def _add_tags(transaction: Transaction, new: list[Row]) -> None:
 
 
 def _keep_argument_objects(transaction: Transaction, new: list[Row]) -> None:
-    named = {str(row["argument_object"]) for row in new if row["argument_object"]}
-    for row in new:
-        named.update(row["objects"] or ())
+    named = {
+        str(row["task_id"]): [*(row["objects"] or ()), *([row["argument_object"]] if row["argument_object"] else [])]
+        for row in new
+        if row["objects"] or row["argument_object"]
+    }
     if named:
-        transaction.execute(sa.update(objects).where(objects.c.object_id.in_(named)).values(expires_at=None))
+        numbers = sequences(transaction, list(named))
+        use(transaction, ((each, numbers[task_id]) for task_id, wanted in named.items() for each in wanted))
 
 
 def _add_dependencies(transaction: Transaction, group_id: str, parents: dict[str, list[str]]) -> None:
@@ -280,7 +322,10 @@ def _add_dependencies(transaction: Transaction, group_id: str, parents: dict[str
         unfinished = 0
         broken = ""
         for parent_id in dict.fromkeys(named):
-            parent = found[parent_id]
+            parent = found.get(parent_id)
+            if parent is None:  # it went just now, with its retention time
+                broken = broken or f"It depends on task {parent_id}, whose result is not kept any longer."
+                continue
             links.append({"parent": parent.sequence, "child": child})
             if parent.state not in TERMINAL_STATES:
                 unfinished += 1

@@ -22,7 +22,7 @@ from starlette.routing import BaseRoute
 from faas import __version__, codec
 from faas.errors import ConfigurationError, FaasError, NotFound, RequestRefused, ServiceUnavailable
 from faas.models import Problem
-from router.api import endpoints, functions, identities, logs, objects, results, sessions, tasks, usage
+from router.api import endpoints, functions, identities, locations, logs, objects, results, sessions, tasks, usage
 from router.api.routes import PROBLEM, model_schemas, problem
 from router.bootstrap import write_credentials
 from router.protocol import GatheringProtocol
@@ -53,7 +53,10 @@ def create_app(service: Service) -> FastAPI:
     # Routes are tried in this order: what every task goes through stands first.
     if isinstance(service.store, DirectoryStore):
         app.router.routes.extend(store_routes(service.store))
-    nouns = [noun.routes for noun in (sessions, tasks, results, objects, functions, endpoints, identities, usage, logs)]
+    nouns = [
+        noun.routes
+        for noun in (sessions, tasks, results, objects, locations, functions, endpoints, identities, usage, logs)
+    ]
     app.router.routes.extend(route for noun in nouns for route in noun.served)
     _add_openapi(app, service, [route for noun in nouns for route in noun.documented.routes])
     app.add_exception_handler(HTTPException, _http_problem)

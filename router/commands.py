@@ -19,6 +19,10 @@ Store = Annotated[
     str | None,
     typer.Option(help="s3://bucket/prefix or file:///directory, or FAAS_STORE. [default: in the data directory]"),
 ]
+RetentionDays = Annotated[
+    float | None,
+    typer.Option(help="Keep tasks and results so many days after the end, or FAAS_RETENTION_DAYS. [default: 30]"),
+]
 
 
 def serve(
@@ -33,6 +37,7 @@ def serve(
     public_url: Annotated[
         str | None, typer.Option(help="Where others reach the service. [default: from host and port]")
     ] = None,
+    retention_days: RetentionDays = None,
     log_level: Annotated[
         str | None, typer.Option(help="critical, error, warning, info or debug. [default: warning]")
     ] = None,
@@ -54,6 +59,7 @@ def serve(
         database_url=database_url,
         store_url=store,
         public_url=public_url,
+        retention_days=retention_days,
         log_level=log_level,
     )
     from router.app import serve as serve_forever

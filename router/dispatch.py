@@ -7,17 +7,17 @@ import math
 import time
 from dataclasses import dataclass
 
-from faas.models import Demand, Grant, Input, LeasedTask, LeaseRequest, LeaseResponse
-from registry import leases, objects, results
+from faas.models import AttemptKey, Demand, Grant, LeaseRequest, LeaseResponse
+from registry import leases, objects
 from registry.database import Database, StandingWork, Transaction
 from registry.endpoints import Site, all_sites
 from registry.identities import Principal
 from registry.leases import Granted, QueuedClass, Share
 from registry.objects import StoredObject
-from registry.results import Parent
 from router.grants import grant_each
 from router.minted import Minted
 from router.policies import Capacity, Policy
+from router.references import NOTHING, Granting, References, look_up
 from router.run_times import RunTimes
 from router.store import Store
 from router.wakeups import WORK, Wakeups, session
@@ -33,15 +33,21 @@ _DEMAND_PAUSE_S = 0.2
 class _Answer:
     tasks: list[Granted]
     segments: list[StoredObject]
-    parents: dict[int, list[Parent]]
-    inputs: dict[str, StoredObject]
+    references: References
 
 
 class Dispatch:
     """Answers lease requests by a policy, and reckons each endpoint's share of the backlog."""
 
     def __init__(
-        self, database: Database, store: Store, wakeups: Wakeups, run_times: RunTimes, policy: Policy, minted: Minted
+        self,
+        database: Database,
+        store: Store,
+        wakeups: Wakeups,
+        run_times: RunTimes,
+        policy: Policy,
+        minted: Minted,
+        granting: Granting,
     ) -> None:
         self._database = database
         self._store = store
@@ -49,6 +55,7 @@ class Dispatch:
         self._run_times = run_times
         self._policy = policy
         self._minted = minted
+        self._granting = granting
         self._standing: dict[str, StandingWork[_Answer | None]] = {}
         self._demand: dict[str, Demand] = {}
         self._demand_at = float("-inf")
@@ -73,7 +80,7 @@ class Dispatch:
             # Whatever made work has mostly brought the answer along. Else reading first spares a wait a commit.
             answer = standing.result()
             if self._standing.get(session_id) is not standing:
-                return answer or _Answer([], [], {}, {})
+                return answer or _Answer([], [], NOTHING)
             if answer is None and await self._database.glance(self._has_work, *arguments):
                 answer = await self._database.write(self._lease, *arguments)
             return answer if answer and answer.tasks else None
@@ -87,7 +94,7 @@ class Dispatch:
                 del self._standing[session_id]
         if answer is None or not answer.tasks:
             return LeaseResponse(number=request.number)
-        inputs = await grant_each(self._store, answer.inputs.values(), "GET")
+        tasks = await self._granting.leased(answer.tasks, answer.references)
         self._minted.remember(endpoint_id, answer.segments)
         segments = await grant_each(self._store, answer.segments, "PUT")
         stock: dict[str, list[Grant]] = {}
@@ -95,7 +102,7 @@ class Dispatch:
             stock.setdefault(segment.owner_id, []).append(segments[segment.object_id])
         return LeaseResponse(
             number=request.number,
-            tasks=[_leased(task, answer.parents.get(task.key.sequence, []), inputs) for task in answer.tasks],
+            tasks=tasks,
             segments=stock,
             run_s={
                 function_id: self._run_times.seconds[function_id]
@@ -130,13 +137,18 @@ class Dispatch:
             for owner_id in sorted({task.owner_id for task in granted})
             for _ in range(_SEGMENTS_IN_STOCK - max(0, request.segments.get(owner_id, 0)))
         ]
-        parents = results.parents_of(transaction, [task.key.sequence for task in granted if task.depends])
-        wanted = {parent.location.object_id for found in parents.values() for parent in found}
-        for task in granted:
-            wanted.update(task.objects)
-            if task.argument_object:
-                wanted.add(task.argument_object)
-        return _Answer(granted, segments, parents, objects.find(transaction, wanted) if wanted else {})
+        return _Answer(granted, segments, look_up(transaction, endpoint_id, granted))
+
+    async def renew(
+        self, principal: Principal, session_id: str, attempt: AttemptKey, names: list[str]
+    ) -> dict[str, Grant]:
+        """Fresh grants for what an attempt of a session refers to; names it does not refer to are left out.
+
+        Raises:
+            Conflict: the session is over, or the attempt is not one that it holds.
+        """
+        task, references = await self._database.read(_held, principal.endpoint_id, session_id, attempt)
+        return await self._granting.again(task, references, names)
 
     async def demand(self, endpoint_id: str, *, since: float | None = None) -> Demand:
         """The endpoint's share of the backlog.
@@ -182,6 +194,13 @@ class Dispatch:
         return shares
 
 
+def _held(
+    transaction: Transaction, endpoint_id: str, session_id: str, attempt: AttemptKey
+) -> tuple[Granted, References]:
+    task = leases.held(transaction, endpoint_id, session_id, attempt)
+    return task, look_up(transaction, endpoint_id, [task])
+
+
 def _demand(loads: list[tuple[float, float | None]]) -> Demand:
     """The sum of shares of classes, each with its tasks and, where known, seconds."""
     seconds = [each for _, each in loads if each is not None]
@@ -189,25 +208,4 @@ def _demand(loads: list[tuple[float, float | None]]) -> Demand:
         # Upwards: of one task for three sites, each that may run it is told, or none would get ready for it.
         tasks=math.ceil(sum(tasks for tasks, _ in loads)),
         seconds=sum(seconds) if len(seconds) == len(loads) else None,
-    )
-
-
-def _leased(task: Granted, parents: list[Parent], inputs: dict[str, Grant]) -> LeasedTask:
-    named = {parent.location.object_id for parent in parents}
-    return LeasedTask(
-        attempt=task.key,
-        task_id=task.task_id,
-        owner_id=task.owner_id,
-        owner=task.owner,
-        function_id=task.function_id,
-        payload=task.payload,
-        argument_object=inputs[task.argument_object] if task.argument_object else None,
-        inputs={object_id: Input(grant=inputs[object_id]) for object_id in task.objects},
-        dependencies={parent.task_id: parent.location for parent in parents},
-        dependency_grants=[inputs[object_id] for object_id in sorted(named)],
-        timeout_s=task.timeout_s,
-        idempotent=task.idempotent,
-        losses=task.losses,
-        shape=task.shape,
-        environment=task.environment,
     )

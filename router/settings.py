@@ -14,6 +14,7 @@ from faas.errors import ConfigurationError
 from faas.settings import load_settings as find_home
 
 DEFAULT_PORT = 8585
+DAY_S = 24 * 3600.0
 
 _SOURCES = {
     "data_directory": "--data-dir",
@@ -26,6 +27,7 @@ _SOURCES = {
     "tls_key": "--tls-key",
     "public_url": "--public-url",
     "log_level": "--log-level",
+    "retention_days": "--retention-days or FAAS_RETENTION_DAYS",
 }
 
 
@@ -56,6 +58,8 @@ class ServiceSettings(BaseSettings):
     insecure: bool = False
     """Serve other machines without TLS: every token then crosses the network in the clear."""
     lease_timeout_s: float = Field(default=15, ge=1)
+    retention_days: float = Field(default=30, ge=1 / 24)
+    """How long tasks and their results are kept after the tasks ended."""
     public_url: str = ""
     """Where clients and agents reach the service; derived from host and port when empty."""
     log_level: Literal["critical", "error", "warning", "info", "debug"] = "warning"

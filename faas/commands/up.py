@@ -27,6 +27,9 @@ def up(
     host: Annotated[str, typer.Option(help="Address the service listens on.")] = "127.0.0.1",
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain, PEM.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="The certificate's private key, PEM.")] = None,
+    retention_days: Annotated[
+        float | None, typer.Option(help="Keep tasks and results so many days after the end. [default: 30]")
+    ] = None,
     insecure: Annotated[bool, typer.Option("--insecure", help="Serve other machines without TLS.")] = False,
 ) -> None:
     """Run the service and one local endpoint, in the foreground.
@@ -38,6 +41,7 @@ def up(
     options = ["--host", host, "--port", str(port)]
     options += [] if tls_cert is None else ["--tls-cert", str(tls_cert)]
     options += [] if tls_key is None else ["--tls-key", str(tls_key)]
+    options += [] if retention_days is None else ["--retention-days", str(retention_days)]
     options += ["--insecure"] if insecure else []
     prepare_directory(directory)
     with sole_user(directory):

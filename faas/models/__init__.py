@@ -47,6 +47,7 @@ from .endpoints import (
 )
 from .functions import Function, FunctionCode, RegisterFunction
 from .identities import CreateIdentity, CreateToken, Identity, Token, WhoAmI
+from .locations import LocationInfo, SaveLocation
 from .results import (
     CompleteUpload,
     ContentKind,
@@ -146,6 +147,7 @@ __all__ = [
     "LeaseResponse",
     "LeasedTask",
     "Location",
+    "LocationInfo",
     "LogFound",
     "LogQuery",
     "LogRequest",
@@ -165,6 +167,7 @@ __all__ = [
     "ReportRequest",
     "ReportResponse",
     "RunPolicy",
+    "SaveLocation",
     "Scope",
     "SessionOpened",
     "Shape",

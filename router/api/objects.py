@@ -147,7 +147,7 @@ async def delete_object(call: Call[None]) -> Nothing:
     """Delete an object that nothing uses, or drop its upload."""
     service = call.service
     stored = await service.database.write(uploads.delete, call.principal, call.path("object_id"))
-    await service.drop_objects([stored])
+    await service.janitor.delete([stored])
     return Nothing()
 
 

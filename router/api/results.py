@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from faas.errors import NotFound
 from faas.models import TERMINAL_STATES, GroupResult, GroupResults, TaskResult
 from registry import objects, results
 from router.api.routes import Call, Routes
@@ -59,7 +60,12 @@ async def task_result(call: Call[None]) -> TaskResult:
     """One task's result: a hint with the bytes, or a grant to fetch them; the state while there is none."""
     service = call.service
     task_id = call.path("task_id")
-    result, group_id = await service.database.glance(results.task_result, call.principal, task_id)
+    try:
+        result, group_id = await service.database.glance(results.task_result, call.principal, task_id)
+    except NotFound as refusal:
+        days = service.settings.retention_days
+        refusal.fix = f"{refusal.fix} Tasks and their results are kept for {days:g} days after the end, then they go."
+        raise
 
     async def look() -> TaskResult | None:
         seen, _ = await service.database.glance(results.task_result, call.principal, task_id)

@@ -7,6 +7,8 @@ import time
 
 from faas.models import (
     AttemptKey,
+    GrantsGiven,
+    GrantsWanted,
     Heartbeat,
     HeartbeatResponse,
     LeaseRequest,
@@ -51,6 +53,14 @@ async def open_session(call: Call[OpenSession]) -> SessionOpened:
 async def lease(call: Call[LeaseRequest]) -> LeaseResponse:
     """Ask for work; waits for some. The same number again gets the same answer."""
     return await call.service.dispatch.lease(call.principal, call.path("session_id"), call.body)
+
+
+@routes.add("POST", "/sessions/{session_id}/grants", "endpoint", body=GrantsWanted, answer=GrantsGiven)
+async def renew_grants(call: Call[GrantsWanted]) -> GrantsGiven:
+    """Grants anew for what a leased task reads or writes: those that came with it live for minutes only."""
+    wanted = call.body
+    grants = await call.service.dispatch.renew(call.principal, call.path("session_id"), wanted.attempt, wanted.names)
+    return GrantsGiven(grants=grants)
 
 
 @routes.add("POST", "/sessions/{session_id}/report", "endpoint", body=ReportRequest, answer=ReportResponse)

@@ -59,6 +59,14 @@ class S3Store:
         check_size(size_bytes)
         return await self._signed(name, verb, expires_s, size_bytes if verb == "PUT" else None)
 
+    async def grant_name(self, name: str, verb: Verb, *, expires_s: float) -> SignedURL:
+        """Mint a URL for an object that is not this store's own: its name may be anything, and is taken as it is."""
+        return await self._signed(name, verb, expires_s, None)
+
+    async def find_name(self, name: str) -> tuple[int, str] | None:
+        """The length and the ETag of an object that is not this store's own; None if there is none."""
+        return await self._in_thread(self._details, name)
+
     async def begin_upload(self, key: str) -> str:
         return await self._in_thread(self._begin, check_key(key))
 
@@ -108,8 +116,19 @@ class S3Store:
                 yield found
 
     async def check(self) -> None:
+        await self._checked(self._check)
+
+    async def check_reading(self) -> None:
+        """The same for a bucket that is only to be read, perhaps; nothing is written to it.
+
+        Raises:
+            ConfigurationError: it cannot be used; the message says what is wrong and how to mend it.
+        """
+        await self._checked(self._look)
+
+    async def _checked(self, call: Callable[[], None]) -> None:
         try:
-            await asyncio.get_running_loop().run_in_executor(self._threads, self._check)
+            await asyncio.get_running_loop().run_in_executor(self._threads, call)
         except (BotoCoreError, ClientError) as error:
             endpoint = self._client.meta.endpoint_url
             raise ConfigurationError(explain(error, self.name, self._bucket, endpoint)) from error
@@ -212,6 +231,15 @@ class S3Store:
             raise
         return length
 
+    def _details(self, name: str) -> tuple[int, str] | None:
+        try:
+            found = self._client.head_object(Bucket=self._bucket, Key=name)
+        except ClientError as error:
+            if _code(error) in _ABSENT:
+                return None
+            raise
+        return found["ContentLength"], str(found.get("ETag", "")).strip('"')
+
     def _delete(self, names: Sequence[str]) -> None:
         objects = {"Objects": [{"Key": name} for name in names], "Quiet": True}
         answer = self._client.delete_objects(Bucket=self._bucket, Delete=objects)
@@ -232,9 +260,12 @@ class S3Store:
                 for found in page.get("Contents", ())
             ]
 
-    def _check(self) -> None:
+    def _look(self) -> None:
         # Not HeadBucket: its refusals have no body, so they do not tell a wrong key from a missing right.
         self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._before, MaxKeys=1)
+
+    def _check(self) -> None:
+        self._look()
         key, data = f"check-{secrets.token_hex(8)}", secrets.token_bytes(16)
         self._put(key, data)
         try:

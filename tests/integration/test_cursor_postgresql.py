@@ -16,7 +16,7 @@ import pytest
 import sqlalchemy as sa
 
 from faas.models import Submission
-from registry import leases, objects, reports, schema, tasks
+from registry import leases, objects, reports, retention, schema, tasks
 from registry.database import Database, Transaction, opened
 from registry.identities import Principal
 from registry.leases import Granted
@@ -332,7 +332,7 @@ def test_an_object_kept_meanwhile_is_not_doomed(federation: Federation, ada: Pri
     federation.clock.advance(UNREFERENCED_S + 1)
     with _rivals(federation) as (first, second, thread):
         assert first.run(work) == 0
-        waiting = thread.submit(second.run, lambda transaction: objects.doom(transaction, 10))
+        waiting = thread.submit(second.run, lambda transaction: retention.doom(transaction, 10))
         second.wait_until_it_waits()
         first.commit()
         assert waiting.result(ANSWER_S) == []
@@ -346,7 +346,7 @@ def test_nothing_is_kept_in_an_object_that_is_being_doomed(federation: Federatio
     work = _success(site, granted)
     federation.clock.advance(UNREFERENCED_S + 1)
     with _rivals(federation) as (first, second, thread):
-        assert len(first.run(lambda transaction: objects.doom(transaction, 10))) == 1
+        assert len(first.run(lambda transaction: retention.doom(transaction, 10))) == 1
         waiting = thread.submit(second.run, work)
         second.wait_until_it_waits()
         first.commit()

@@ -7,17 +7,10 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-import psutil
 import pytest
 
-from endpoints.check_site import (
-    check_disk,
-    check_environments,
-    check_locations,
-    check_python,
-    check_scheduler,
-    filesystem,
-)
+from endpoints import check_site
+from endpoints.check_site import check_disk, check_environments, check_locations, check_python, check_scheduler
 from endpoints.configuration import Configuration
 from endpoints.places import Places
 
@@ -89,13 +82,7 @@ def test_a_disk_that_cannot_be_written(tmp_path: Path) -> None:
 def test_compute_nodes_must_see_the_directory(
     kind: str, state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mounts = [
-        SimpleNamespace(mountpoint="/", fstype="overlay"),
-        SimpleNamespace(mountpoint=os.path.realpath(tmp_path), fstype=kind),
-        SimpleNamespace(mountpoint=f"{os.path.realpath(tmp_path)}x", fstype="tmpfs"),
-    ]
-    monkeypatch.setattr(psutil, "disk_partitions", lambda all: mounts)
-    assert filesystem(tmp_path) == kind
+    monkeypatch.setattr(check_site, "file_system_of", lambda _: kind)
     _, finding = check_disk(configured("profile: slurm\n"), Places(tmp_path / "endpoints" / "lab"))
     assert (finding.state, kind in finding.told) == (state, True)
 

@@ -116,6 +116,8 @@ class Federation:
         with self.database.engine.begin() as connection:
             for table in reversed(schema.metadata.sorted_tables):
                 connection.execute(sa.delete(table))
+            if connection.dialect.name == "postgresql":
+                connection.execute(sa.text("ALTER SEQUENCE tasks_sequence_seq RESTART"))
 
     def write(self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a function of the registry in a transaction."""

@@ -14,10 +14,11 @@ import pytest
 import sqlalchemy as sa
 
 from faas.errors import ConfigurationError, InvalidRequest, NotFound
+from faas.file_systems import file_system_of
 from registry import database as module
 from registry import identities, schema
 from registry.changes import Changes
-from registry.database import Database, StandingWork, Transaction, filesystem_type, opened
+from registry.database import Database, StandingWork, Transaction, opened
 from tests.services.postgres import PostgresServer
 from tests.services.processes import free_port
 from tests.unit.registry.federation import ANSWER_S, Federation, new_id
@@ -396,46 +397,11 @@ def test_sqlite_keeps_what_it_acknowledged(tmp_path: Path) -> None:
 # Network filesystems
 
 
-@pytest.fixture
-def mounts(tmp_path: Path) -> Path:
-    """A fake /proc/self/mounts."""
-    path = tmp_path / "mounts"
-    path.write_text(
-        "rootfs / ext4 rw 0 0\n"
-        "server:/home /home nfs4 rw,relatime 0 0\n"
-        "tmpfs /home/local tmpfs rw 0 0\n"
-        "fs /gpfs/my\\040data gpfs rw 0 0\n"
-        "proc /proc proc rw 0 0\n"
-    )
-    return path
-
-
-@pytest.mark.parametrize(
-    ("path", "kind"),
-    [
-        ("/", "ext4"),
-        ("/var/lib/faas", "ext4"),
-        ("/home", "nfs4"),
-        ("/home/ada/faas/registry.db", "nfs4"),
-        ("/home/local/registry.db", "tmpfs"),
-        ("/homes/ada", "ext4"),
-        ("/gpfs/my data/x", "gpfs"),
-        ("/home/local/../ada", "nfs4"),
-    ],
-)
-def test_the_filesystem_of_a_path(mounts: Path, path: str, kind: str) -> None:
-    assert filesystem_type(Path(path), mounts) == kind
-
-
-def test_an_unknown_filesystem_is_no_obstacle(tmp_path: Path) -> None:
-    assert filesystem_type(tmp_path, tmp_path / "none") == ""
-
-
 @pytest.mark.parametrize("kind", ["nfs4", "lustre", "gpfs", "cifs"])
 def test_sqlite_on_a_network_filesystem_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     table = tmp_path / "mounts"
     table.write_text(f"rootfs / ext4 rw 0 0\nserver:/x {tmp_path} {kind} rw 0 0\n")
-    monkeypatch.setattr(module, "filesystem_type", lambda path: filesystem_type(path, table))
+    monkeypatch.setattr(module, "file_system_of", lambda path: file_system_of(path, table))
     message = _refusal(f"sqlite:///{tmp_path}/data/registry.db")
     assert kind in message
     assert "--data-dir" in message

@@ -48,6 +48,8 @@ def test_a_grant_carries_what_the_agent_needs(federation: Federation, ada: Princ
         payload=b"",
         argument_object=large.object_id,
         objects=[argument.object_id],
+        files=[],
+        outputs=[],
         timeout_s=7.5,
         idempotent=False,
         losses=0,

@@ -6,7 +6,7 @@ import pytest
 
 from faas.errors import NotFound
 from faas.models import Location, Submission
-from registry import objects, schema
+from registry import objects, retention, schema
 from registry.identities import Principal
 from registry.objects import UNREFERENCED_S, StoredObject
 from tests.unit.registry.federation import Agent, Federation, new_id
@@ -17,7 +17,7 @@ def _argument(federation: Federation, owner: Principal) -> StoredObject:
 
 
 def _doom(federation: Federation, limit: int = 100) -> list[str]:
-    return [each.object_id for each in federation.write(objects.doom, limit)]
+    return [each.object_id for each in federation.write(retention.doom, limit)]
 
 
 def test_an_object_has_a_place_of_its_owner_and_day(federation: Federation, ada: Principal) -> None:
@@ -64,14 +64,14 @@ def test_a_doomed_object_is_found_again_until_it_is_forgotten(federation: Federa
     federation.clock.advance(UNREFERENCED_S + 1)
     assert sorted(_doom(federation)) == sorted(made)
     assert sorted(_doom(federation)) == sorted(made)
-    federation.write(objects.forget, made[:2])
+    federation.write(retention.forget, made[:2])
     assert _doom(federation) == made[2:]
     assert federation.count(schema.objects) == 1
 
 
 def test_only_doomed_objects_are_forgotten(federation: Federation, ada: Principal) -> None:
     made = _argument(federation, ada)
-    federation.write(objects.forget, [made.object_id])
+    federation.write(retention.forget, [made.object_id])
     assert federation.read(objects.own, ada, made.object_id) == made
 
 

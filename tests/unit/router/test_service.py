@@ -10,7 +10,7 @@ import pytest
 
 from faas.errors import ConfigurationError
 from faas.models import CreateObject, Task, Upload
-from registry import objects, sessions
+from registry import objects, retention, sessions
 from registry.database import Transaction
 from router.service import Service
 from router.settings import ServiceSettings
@@ -80,7 +80,7 @@ async def test_a_lease_wakes_when_a_session_expires(
 async def test_housekeeping_outlives_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("router.service.TICK_S", 0.001)
+    monkeypatch.setattr("router.janitor.TICK_S", 0.001)
     again = asyncio.Event()
     loop = asyncio.get_running_loop()
     beats: list[int] = []
@@ -99,17 +99,17 @@ async def test_housekeeping_outlives_an_error(
 
 
 async def test_objects_nothing_refers_to_are_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("router.service.SWEEP_S", 0.001)
+    monkeypatch.setattr("router.janitor.SWEEP_S", 0.001)
     monkeypatch.setattr(objects, "UNREFERENCED_S", -1.0)
     forgotten = asyncio.Event()
-    forget: Any = objects.forget
+    forget: Any = retention.forget
     loop = asyncio.get_running_loop()
 
     def watched(transaction: Transaction, object_ids: list[str]) -> None:
         forget(transaction, object_ids)
         loop.call_soon_threadsafe(forgotten.set)
 
-    monkeypatch.setattr(objects, "forget", watched)
+    monkeypatch.setattr(retention, "forget", watched)
     async with federation(tmp_path) as service:
         ada = await service.person("ada")
         await ada.ask("POST", "/v1/objects", CreateObject(size_bytes=3), answer=Upload)

@@ -1,0 +1,90 @@
+"""Buckets that back locations: leave to read or write one file there, by the service's own keys."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from faas.models import Grant, Input
+from registry.locations import Registered, key_in_bucket
+from router.grants import GRANT_S
+from router.store import Verb
+
+if TYPE_CHECKING:
+    from router.store.s3 import S3Store
+
+
+@dataclass(frozen=True)
+class InBucket:
+    """A file that a task refers to, in the bucket that backs its location."""
+
+    name: str
+    """As the task names it."""
+    location: Registered
+
+
+class Buckets:
+    """The buckets of registered locations, opened when they are first needed."""
+
+    def __init__(self) -> None:
+        self._stores: dict[str, S3Store] = {}
+
+    async def inputs(self, files: set[InBucket]) -> dict[InBucket, Input]:
+        """Leave to read files, with what tells their content.
+
+        Raises:
+            ServiceUnavailable: a bucket does not answer.
+        """
+        return dict(zip(files, await asyncio.gather(*(self._input(file) for file in files)), strict=True))
+
+    async def grants(self, files: set[InBucket], verb: Verb) -> dict[InBucket, Grant]:
+        """Leave to read or write files.
+
+        Raises:
+            ServiceUnavailable: a bucket's keys cannot be had.
+        """
+        return dict(zip(files, await asyncio.gather(*(self._grant(file, verb) for file in files)), strict=True))
+
+    async def check(self, location: Registered) -> None:
+        """Find out that a location's bucket can be read.
+
+        Raises:
+            ConfigurationError: it cannot; the message says why.
+        """
+        await self._store(location).check_reading()
+
+    async def close(self) -> None:
+        """Let go of threads and connections."""
+        for store in self._stores.values():
+            await store.close()
+
+    async def _input(self, file: InBucket) -> Input:
+        store = self._store(file.location)
+        found = await store.find_name(key_in_bucket(file.name, file.location))
+        # One that is not there is asked for all the same: the site then tells its task, by the store's own words.
+        size_bytes, etag = found or (-1, "")
+        return Input(
+            grant=await self._grant(file, "GET"),
+            size_bytes=size_bytes,
+            etag=etag,
+            name=file.name.rpartition("/")[2],
+        )
+
+    async def _grant(self, file: InBucket, verb: Verb) -> Grant:
+        signed = await self._store(file.location).grant_name(
+            key_in_bucket(file.name, file.location), verb, expires_s=GRANT_S
+        )
+        return Grant(
+            object_id=file.name, verb=verb, url=signed.url, headers=dict(signed.headers), expires_at=signed.expires_at
+        )
+
+    def _store(self, location: Registered) -> S3Store:
+        parts = urlsplit(location.url)
+        bucket = parts._replace(path="").geturl()
+        if bucket not in self._stores:
+            from router.store.s3 import open_s3_store  # takes boto3: memory that most services need not spend
+
+            self._stores[bucket] = open_s3_store(bucket)
+        return self._stores[bucket]
