@@ -102,7 +102,7 @@ class Handout:
         """Attempts that have succeeded and whose files are on their way to the store."""
         self._ticket = ticket
         self._large_result_bytes = configuration.results.large_result_bytes
-        self._store = None if configuration.results.by == "agent" else ResultStore(url=service_url)
+        self._result_store = None if configuration.results.by == "agent" else ResultStore(url=service_url)
         self._announcing: set[asyncio.Task[None]] = set()
         self._pause_s = 0.0
         self.outstanding = OutstandingChunks(engine, configuration.leasing.lookahead_s)
@@ -202,7 +202,7 @@ class Handout:
                         value_files=held.value_files,
                         outputs=held.outputs,
                         timeout_s=held.task.timeout_s,
-                        ticket=self._ticket(held.task.attempt) if self._store is not None else "",
+                        ticket=self._ticket(held.task.attempt) if self._result_store is not None else "",
                     )
                     for held in chunk.tasks
                 ],
@@ -214,7 +214,7 @@ class Handout:
                 output_directory=str(self._output_directory) if self._output_bytes else "",
                 output_bytes=self._output_bytes,
                 large_result_bytes=self._large_result_bytes,
-                store=self._store,
+                store=self._result_store,
             )
         )
         loop = asyncio.get_running_loop()
@@ -287,7 +287,7 @@ class Handout:
             if task.objects:
                 outcome.objects = list(task.objects)
             if held.stored and task.state == "succeeded":
-                self._store_outputs(held, outcome, result, self._result_file(task.result_file))
+                self._store(held, outcome, result, self._result_file(task.result_file))
             else:
                 batch.add(outcome, result, self._result_file(task.result_file))
                 self._over(held)
@@ -309,7 +309,7 @@ class Handout:
             self._environments.worked(environment)
             self._pause_s = 0.0
 
-    def _store_outputs(self, held: Held, outcome: Outcome, result: bytes, file: str) -> None:
+    def _store(self, held: Held, outcome: Outcome, result: bytes, file: str) -> None:
         """A task that has written files counts as succeeded when they are stored."""
         storing = asyncio.ensure_future(self._store_and_report(held, outcome, result, file))
         self.storing.add(storing)

@@ -33,12 +33,14 @@ def follow(found: dict[str, Any], again: list[Path]) -> Any:
     return len(found["itself"][0]), [each.stat().st_size for each in again]
 
 
-@pytest.fixture
-def federation(tmp_path: Path) -> Iterator[Federation]:
+@pytest.fixture(scope="module")
+def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
+    """One for all tests here: its start takes longest. Its locations lie beside it."""
+    directory = tmp_path_factory.mktemp("federation")
     for name in ("raw", "proc"):
-        (tmp_path / name).mkdir()
-    with Federation(tmp_path / "federation") as running:
-        running.add_endpoint("lab", settings=f"locations: {{raw: {tmp_path}/raw, proc: {tmp_path}/proc}}\n")
+        (directory / name).mkdir()
+    with Federation(directory / "data") as running:
+        running.add_endpoint("lab", settings=f"locations: {{raw: {directory}/raw, proc: {directory}/proc}}\n")
         yield running
 
 
@@ -48,19 +50,20 @@ def cached_files(federation: Federation) -> list[Path]:
     return [path for path in cache.rglob("*") if path.is_file()]
 
 
-def test_a_file_of_fifty_gigabytes_is_used_where_it_lies(federation: Federation, tmp_path: Path) -> None:
-    with (tmp_path / "raw" / "scan.h5").open("wb") as file:
+def test_a_file_of_fifty_gigabytes_is_used_where_it_lies(federation: Federation) -> None:
+    site = federation.directory.parent
+    with (site / "raw" / "scan.h5").open("wb") as file:
         file.truncate(HUGE_BYTES)  # sparse: it takes no room
-    (tmp_path / "raw" / "out").symlink_to("/etc")
+    (site / "raw" / "out").symlink_to("/etc")
     with faas.Executor(client=federation.client()) as executor:
         measured = executor.submit(measure, faas.File("raw:/scan.h5"), faas.OutputFile("proc:/deep/scan.txt"))
         escaped = executor.submit(measure, faas.File("raw:/out/passwd"), faas.OutputFile("proc:/escaped.txt"))
         assert measured.result(timeout=120) == HUGE_BYTES
         with pytest.raises(faas.TaskFailed, match="leads out of its location by a symbolic link"):
             escaped.result(timeout=120)
-    assert (tmp_path / "proc" / "deep" / "scan.txt").read_text() == f"scan.h5 {HUGE_BYTES}"
-    assert [path.name for path in (tmp_path / "proc").iterdir()] == ["deep"]
-    assert [path.name for path in (tmp_path / "proc" / "deep").iterdir()] == ["scan.txt"]
+    assert (site / "proc" / "deep" / "scan.txt").read_text() == f"scan.h5 {HUGE_BYTES}"
+    assert [path.name for path in (site / "proc").iterdir()] == ["deep"]
+    assert [path.name for path in (site / "proc" / "deep").iterdir()] == ["scan.txt"]
     assert cached_files(federation) == []
     moved = sum(path.stat().st_size for path in federation.directory.rglob("*") if path.is_file())
     assert moved < 100_000_000
