@@ -47,7 +47,8 @@ def writing(size: int, fetched: list[int] | None = None) -> Callable[[Path], asy
 
 def files_in(directory: Path) -> list[Path]:
     """What lies in the cache, without what is on its way out of it."""
-    return [path for path in directory.rglob("*") if path.is_file() and ".going" not in path.parts]
+    kept = [path for path in directory.iterdir() if path.name != ".going"]  # a thread is at work in that one
+    return [path for part in kept for path in part.rglob("*") if path.is_file()]
 
 
 @dataclass
