@@ -7,20 +7,25 @@ stays short however much there is, and reading everything reads every task once.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
 
 import sqlalchemy as sa
 
 from faas.errors import InvalidRequest, NotFound, PermissionDenied
 from faas.models import Activity, AttemptColumns, BlockColumns, BlockHistory, TaskColumns, TaskHistory
 
-from .database import AnyRow, Transaction
+from .database import Transaction
 from .endpoints import all_sites, usable
 from .identities import Principal
 from .prepared import among
-from .schema import attempts, blocks, classes, endpoints, functions, groups, identities, tasks
+from .schema import QUEUED, attempts, blocks, classes, endpoints, functions, groups, identities, tasks
 
 MAX_PAGE = 5_000
+_TASK_FIELDS = TaskColumns.__struct_fields__
+_ENDED_AT = 1 + _TASK_FIELDS.index("ended_at")
+_ATTEMPT = 1 + len(_TASK_FIELDS)
+"""Where the columns of the attempt begin."""
 _SEPARATOR = "/"
 """Between the parts of a cursor over blocks: ids of endpoints are UUIDs, so the first and the last one are telling."""
 
@@ -62,38 +67,26 @@ def task_history(
     query = (
         sa.select(
             tasks.c.sequence,
-            tasks.c.task_id,
-            tasks.c.group_id,
-            tasks.c.owner_id,
-            tasks.c.function_id,
-            tasks.c.endpoint_id,
-            tasks.c.state,
-            tasks.c.submitted_at,
-            tasks.c.ended_at,
-            tasks.c.tags,
-            attempts.c.number,
-            attempts.c.endpoint_id.label("at_endpoint"),
-            attempts.c.state.label("attempt_state"),
-            attempts.c.leased_at,
-            attempts.c.started_at,
-            attempts.c.ended_at.label("attempt_ended_at"),
-            attempts.c.run_s,
-            attempts.c.block_id,
+            *[tasks.c[name] for name in _TASK_FIELDS],
+            *[attempts.c[name] for name in AttemptColumns.__struct_fields__[1:]],
         )
         .join(page, page.c.sequence == tasks.c.sequence)
         .outerjoin(attempts, attempts.c.sequence == tasks.c.sequence)
         .order_by(tasks.c.sequence, attempts.c.number)
     )
-    last, seen, wanted = 0, 0, False
     found, tried = TaskColumns(), AttemptColumns()
-    for row in transaction.execute(query):
-        if row.sequence != last:
-            last, seen = row.sequence, seen + 1
-            wanted = row.ended_at is None or row.ended_at >= since
+    add_task = _adder(found)
+    add_attempt = _adder(tried)
+    last, seen, wanted = 0, 0, False
+    for row in transaction.execute(query):  # by place: a row's names cost more than the rest
+        if row[0] != last:
+            last, seen = row[0], seen + 1
+            ended_at = row[_ENDED_AT]
+            wanted = ended_at is None or ended_at >= since
             if wanted:
-                _add_task(found, row)
-        if wanted and row.number is not None:
-            _add_attempt(tried, row, len(found.task_id) - 1)
+                add_task(row[1:_ATTEMPT])
+        if wanted and row[_ATTEMPT] is not None:
+            add_attempt((len(found.task_id) - 1, *row[_ATTEMPT:]))
     return TaskHistory(
         now=transaction.now,
         tasks=found,
@@ -105,28 +98,15 @@ def task_history(
     )
 
 
-def _add_task(columns: TaskColumns, row: AnyRow) -> None:
-    columns.task_id.append(row.task_id)
-    columns.group_id.append(row.group_id)
-    columns.owner_id.append(row.owner_id)
-    columns.function_id.append(row.function_id)
-    columns.endpoint_id.append(row.endpoint_id)
-    columns.state.append(row.state)
-    columns.submitted_at.append(row.submitted_at)
-    columns.ended_at.append(row.ended_at)
-    columns.tags.append(row.tags or None)
+def _adder(columns: TaskColumns | AttemptColumns) -> Callable[[Iterable[Any]], None]:
+    """Appends the values of a row to the columns, which stand in the same order."""
+    appends = [getattr(columns, name).append for name in columns.__struct_fields__]
 
+    def add(values: Iterable[Any]) -> None:
+        for append, value in zip(appends, values, strict=True):
+            append(value)
 
-def _add_attempt(columns: AttemptColumns, row: AnyRow, task: int) -> None:
-    columns.task.append(task)
-    columns.number.append(row.number)
-    columns.endpoint_id.append(row.at_endpoint)
-    columns.state.append(row.attempt_state)
-    columns.leased_at.append(row.leased_at)
-    columns.started_at.append(row.started_at)
-    columns.ended_at.append(row.attempt_ended_at)
-    columns.run_s.append(row.run_s)
-    columns.block_id.append(row.block_id)
+    return add
 
 
 def block_history(
@@ -216,14 +196,18 @@ def activity(transaction: Transaction, principal: Principal, window_s: float, *,
         sa.select(sa.func.count())
         .select_from(classes)
         .join(tasks, tasks.c.class_id == classes.c.class_id)
-        .where(tasks.c.state == "queued", mine)
+        .where(tasks.c.state == QUEUED)
     )
     held = (
         sa.select(sa.func.count(attempts.c.sequence.distinct()))
         .select_from(attempts)
         .join(tasks, tasks.c.sequence == attempts.c.sequence)
-        .where(attempts.c.ended_at.is_(None), tasks.c.ended_at.is_(None), mine)
+        .where(attempts.c.ended_at.is_(None), tasks.c.ended_at.is_(None))
     )
+    if not everyone:
+        queued = queued.where(classes.c.owner_id == principal.identity_id)
+        # Not by the index of owners, for they may have millions of tasks, few of which are live.
+        held = held.where(sa.func.coalesce(tasks.c.owner_id, "") == principal.identity_id)
     own = [
         site.endpoint_id
         for site in all_sites(transaction).values()

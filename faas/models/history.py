@@ -10,7 +10,7 @@ from .common import Model
 
 
 class TaskColumns(Model, kw_only=True):
-    """Tasks, in the order in which the service took them."""
+    """Tasks, in the order in which the service took them; fields are named as the registry's columns are."""
 
     task_id: list[str] = []
     group_id: list[str] = []
