@@ -131,20 +131,24 @@ class Group:
             ...     print(task.task_id, task.state)
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        cursor = total = 0
+        cursor = seen = expected = 0
+        over = False
         with self._leaving_work():
             while True:
-                page = self._ended(cursor, _wait_s(deadline), _PAGE_TASKS)
+                page = self._ended(cursor, 0 if over else _wait_s(deadline), _PAGE_TASKS)
                 grants = {grant.object_id: grant for grant in page.grants}
                 for result in page.results:
                     yield self._task(result, grants)
                 cursor = page.cursor
-                if cursor >= total:  # as far as is known: it may have grown
-                    total = sum(self.states.values())
-                    if cursor >= total:
-                        return
-                if not page.results:
-                    self._check(deadline, total - cursor)
+                seen += len(page.results)
+                if over and not page.results:
+                    return
+                if seen >= expected or not page.results:  # counting reads the whole group: seldom, then
+                    done, total = done_of(self.states)
+                    over = done == total
+                    expected = seen + total - done
+                    if not page.results and not over:
+                        self._check(deadline, total - done)
 
     def wait(self, timeout: float | None = None, *, progress: bool | None = None) -> dict[str, int]:
         """Wait until all of its tasks have ended.
