@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SYSTEM_PACKAGES := tests/services/system-packages.txt
 
-.PHONY: help demo test check format install system-deps benchmark benchmark-sites clean
+.PHONY: help demo test check format install system-deps benchmark benchmark-policies benchmark-sites clean
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 20
@@ -29,6 +29,9 @@ format: $(VENV)/.complete ## Format the code and mend what lint can mend
 
 benchmark: $(VENV)/.complete ## Overhead beside Parsl and the standard library, in one run
 	$(BIN)/python -m tests.benchmarks.overhead
+
+benchmark-policies: $(VENV)/.complete ## How well and how quickly policies decide, in simulation
+	$(BIN)/python -m tests.benchmarks.policies
 
 benchmark-sites: $(VENV)/.complete ## Reaction and utilization at three real Slurm clusters at once
 	$(BIN)/python -m tests.benchmarks.sites

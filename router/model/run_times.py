@@ -18,9 +18,12 @@ _PRIOR_SIZE = 0.5**2
 advantage at one site by 1.3; without evidence run times do not grow with size."""
 _PRIOR_NOISE = 0.2**2
 _LEAST_NOISE = 0.01**2
-_DRIFT = 0.02**2
+_DRIFT = 0.008**2
 """What is known ages by this variance with each observation, so that a site that changes is noticed."""
 _NOISE_WEIGHT = 0.1
+_CHANGED = 3
+_PRIOR_CHANGE = 1.0
+"""After so many outliers in a row, a function at a site is as good as unknown: this is its variance."""
 _OUTLIER = 3.0
 """Surprises count up to this many standard deviations: one hung task does not move the mean."""
 
@@ -49,6 +52,8 @@ class _Function:
 class _Pair:
     effect: _Effect
     seen: int = 0
+    outliers: int = 0
+    """In a row."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +123,13 @@ class RunTimeModel:
         noise = function.noise / calls
         surprise = measured - expected
         limit = _OUTLIER * sqrt(unknown + noise)
+        pair.outliers = pair.outliers + 1 if abs(surprise) > limit else 0
+        if pair.outliers >= _CHANGED:
+            # Not an accident any more: the site, or the function, is another one than before.
+            pair.outliers, pair.seen = 0, 0
+            unknown += _PRIOR_CHANGE - pair.effect.variance
+            pair.effect.variance = _PRIOR_CHANGE
+            limit = _OUTLIER * sqrt(unknown + noise)
         surprise = max(-limit, min(limit, surprise))
         gain = 1.0 / (unknown + noise)
         slope = function.size

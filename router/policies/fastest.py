@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from registry.endpoints import Site
+from registry.leases import QueuedClass
 from router.outlook import Outlook
 from router.plan import Plan
 
@@ -50,22 +51,39 @@ class Fastest(LateBinding):
         released = self._released(waiting, holds, now)
         lanes = {shape: plan.lanes.get((site.endpoint_id, shape)) for shape in capacity.offers}
         held: list[int] = []
-        # Mostly the first classes fill the workers; else all others are looked at together.
-        for begin, end in ((0, _FIRST), (_FIRST, len(waiting))):
-            helping = self._helping(waiting, slice(begin, end), plan, lanes, now)
-            for position in (begin + np.flatnonzero(helping)).tolist():
-                if not filling.has_idle():
-                    # Only short tasks may come in advance, and those are not worth holding back.
-                    filling.take_all(waiting, position)
-                    return Choice(filling.shares)
-                filling.take(waiting[position])
-            late = begin + np.flatnonzero(~helping)
-            if released:
-                for position in released.intersection(late.tolist()):
-                    # Its promise is over, and that of the tasks behind it is not.
-                    filling.take(replace(waiting[position], queued=1))
-            held += late[: _FIRST - len(held)].tolist()
+        for position in self._in_question(waiting, plan, lanes, now):
+            if not filling.has_idle():
+                # Only short tasks may come in advance, and those are not worth holding back.
+                filling.take_all(waiting, position)
+                return Choice(filling.shares)
+            candidate = waiting[position]
+            if not self._too_late(candidate, plan, lanes, now):
+                filling.take(candidate)
+            elif position in released:
+                # Its promise is over, and that of the tasks behind it is not.
+                filling.take(replace(candidate, queued=1))
+            elif len(held) < _FIRST:
+                held.append(position)
+        for position in sorted(released.difference(range(_FIRST))):
+            if self._too_late(waiting[position], plan, lanes, now):
+                filling.take(replace(waiting[position], queued=1))
         return Choice(filling.shares, list(self._holds(capacity, waiting, held, filling, outlook, plan, lanes, holds)))
+
+    @classmethod
+    def _in_question(cls, waiting: Waiting, plan: Plan, lanes: Mapping[str, int | None], now: float) -> Iterator[int]:
+        """Positions to be looked at: the first few, which mostly fill the workers, and then all that would help."""
+        yield from range(min(_FIRST, len(waiting)))
+        if len(waiting) > _FIRST:
+            yield from (_FIRST + np.flatnonzero(cls._helping(waiting, slice(_FIRST, None), plan, lanes, now))).tolist()
+
+    @staticmethod
+    def _too_late(candidate: QueuedClass, plan: Plan, lanes: Mapping[str, int | None], now: float) -> bool:
+        """Whether a task would end after its group if it started here now."""
+        lane, row = lanes.get(candidate.shape), plan.classes.get(candidate.class_id)
+        if lane is None or row is None:
+            return False
+        # What never ran (NaN) is never too late.
+        return now + plan.by_lane.item(lane, row) * (1.0 - TOLERANCE) > plan.finish_at.item(row) + TOLERANCE_S
 
     @staticmethod
     def _released(waiting: Waiting, holds: Holds, now: float) -> set[int]:

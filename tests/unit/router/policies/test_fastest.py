@@ -164,3 +164,23 @@ def test_a_worker_stays_idle_only_for_a_promise_that_ends(
     # Among what is taken: higher priority first, then who waits longest.
     order = [(-known[share.class_id].priority, known[share.class_id].head) for share in choice.shares]
     assert order == sorted(order)
+
+
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_promises_that_are_over_are_found_among_many_classes(before: int, behind: int) -> None:
+    ours = waiting(500, head=before + 1)
+    # None of them is worth starting at the slow site: all are better off at the fast one.
+    others = [waiting(number, head=number) for number in range(1, before + 1)]
+    others += [waiting(600 + number, head=before + 2 + number) for number in range(behind)]
+    classes = [*others, ours]
+    fast_free_at = [1.0] * len(classes)
+    holds = Holds()
+    held = ask(SLOW, classes, plan(classes, fast_free_at), idle=100)
+    assert held.shares == []
+    hold = next((one for one in held.holds if one.class_id == 500), None)
+    if hold is None:  # only so many are promised at once
+        assert before >= len(held.holds)
+        return
+    holds.promise(hold)
+    late = plan(classes, [hold.until + 1.0] * len(classes), now=hold.until)
+    assert ask(SLOW, classes, late, now=hold.until, idle=100, holds=holds).shares == [Share(500, 1)]
