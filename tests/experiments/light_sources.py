@@ -1,0 +1,312 @@
+"""Two light sources feed three machines at once: the reference's experiment in small, on real Slurm clusters.
+
+APS and ALS, each with an identity of its own, stream datasets (photon correlation of Brownian suspensions, and matrices
+to diagonalize) to theta, summit and cori. First each machine alone, then all three in one federation, then one stream
+under each way to choose the site. Every answer is checked against the known one. About six minutes; `--quick` two.
+
+    python -m tests.experiments.light_sources [--quick] [--keep DIR]
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import platform
+import signal
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+import faas
+from tests.experiments.machines import MACHINES, POOL, PUBLISHED_S, SCALE, SOURCES, capacity_per_s, facility, lasts_s
+from tests.experiments.phase import Phase, WrongAnswer, run_phase
+from tests.experiments.reduction import (
+    STAGES,
+    busy_share,
+    full_from,
+    node_seconds,
+    queue_waits_s,
+    stages_by_route,
+    throughput_per_s,
+    turnaround,
+)
+from tests.experiments.routing import Fixed, RoundRobin, Routing, ShortestBacklog
+from tests.experiments.scenario import scenario
+from tests.experiments.streams import LightSource, Stream
+
+POLICIES = ("service", "round_robin", "shortest_backlog")
+MARKS = {"federated_by_sum": 0.95, "cpu": 0.5}
+_FULL, _HALF = 1.3, 0.9
+"""Load by capacity: more than can be done, and a little less."""
+_BATCH = 2
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long each part takes, in seconds."""
+
+    saturated_s: float
+    stream_s: float
+
+
+FULL, QUICK = Plan(saturated_s=34, stream_s=40), Plan(saturated_s=20, stream_s=12)
+
+
+def main() -> int:
+    """Run the experiment.
+
+    Returns:
+        The exit code: 1 when an answer was wrong.
+    """
+    arguments = _parser().parse_args()
+    console = Console(stderr=True, highlight=False)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # on the way out everything started is stopped
+    kept = Path(arguments.keep or tempfile.mkdtemp(prefix="faas-light-sources-")).absolute()
+    kept.mkdir(parents=True, exist_ok=True)
+    try:
+        report = run(
+            kept, QUICK if arguments.quick else FULL, arguments.policies, arguments.frames == "passed", console
+        )
+    except (WrongAnswer, faas.TaskFailed) as error:
+        console.print(f"The experiment failed: {error}", style="bold red")
+        return 1
+    _print(report, Console(highlight=False))
+    print(f"Figures, all numbers (report.json) and the scenarios for `faas simulate` are in {kept}")
+    wrong: list[str] = report["wrong"]
+    for line in wrong[:20]:
+        console.print(f"WRONG: {line}", style="bold red")
+    return 1 if wrong else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.experiments.light_sources", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--quick", action="store_true", help="shorter phases: a look, not a measurement")
+    parser.add_argument("--keep", metavar="DIR", help="where the figures and numbers go; by default a new directory")
+    parser.add_argument(
+        "--policies",
+        type=lambda text: text.split(","),
+        default=list(POLICIES),
+        metavar="A,B",
+        help="what to compare: `service` leaves the choice to the service; the others bind at submission "
+        f"[default: {','.join(POLICIES)}]",
+    )
+    parser.add_argument(
+        "--frames",
+        choices=["generated", "passed"],
+        default="generated",
+        help="make frames at the site from a seed, or send them along with each task",
+    )
+    return parser
+
+
+def run(kept: Path, plan: Plan, policies: Sequence[str], passed: bool, console: Console) -> dict[str, Any]:
+    """Run all phases, and write what came of them.
+
+    Args:
+        kept: the directory for it.
+        plan: how long.
+        policies: to compare.
+        passed: send frames along.
+        console: told of the progress.
+
+    Returns:
+        All figures.
+
+    Raises:
+        WrongAnswer: a source saw what is not its own.
+        TaskFailed: a dataset could not be analysed.
+    """
+    seeds = itertools.count(1)
+    with tempfile.TemporaryDirectory(prefix="faas-experiment-") as directory:
+        console.print("Starting three Slurm clusters, the service, and an endpoint at each cluster")
+        with facility(Path(directory) / "f") as place:
+            durations = {function: lasts_s(function) for function in PUBLISHED_S}
+            sources = {
+                name: LightSource(name, client, durations, passed=passed) for name, client in place.clients.items()
+            }
+
+            def phase(name: str, sites: tuple[str, ...], load: float, routings: Mapping[str, Routing]) -> Phase:
+                saturated = load == _FULL
+                length_s = plan.saturated_s if saturated else plan.stream_s
+                planned = streams(load * capacity_per_s(sites), length_s)
+                console.print(f"{name}: {sum(stream.tasks for stream in planned)} datasets in {length_s:g} s")
+                cut_s = length_s if saturated else None
+                done = run_phase(place, sources, name, sites, planned, routings, seeds, cut_s)
+                console.print(f"  {len(done.runs)} done, processors {done.cpu:.0%} busy")
+                return done
+
+            everywhere = tuple(MACHINES)
+            alone = {
+                site: phase(f"{site} alone", (site,), _FULL, {source: Fixed(site) for source in SOURCES})
+                for site in everywhere
+            }
+            federated = phase("federated", everywhere, _FULL, {source: Fixed(POOL) for source in SOURCES})
+            compared = {
+                policy: phase(
+                    policy, everywhere, _HALF, {name: _routing(policy, each) for name, each in place.clients.items()}
+                )
+                for policy in policies
+            }
+    report = _report(alone, federated, compared)
+    (kept / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    every = [*alone.values(), federated, *compared.values()]
+    for name, each in compared.items():
+        (kept / f"scenario-{name}.yaml").write_text(scenario(each, [other for other in every if other is not each]))
+    from tests.experiments.figures import draw
+
+    draw(kept, alone, federated, compared)
+    return report
+
+
+def streams(rate_per_s: float, length_s: float) -> list[Stream]:
+    """One stream of each kind from each source, together so many datasets a second.
+
+    Args:
+        rate_per_s: of all.
+        length_s: until the last batches.
+    """
+    kinds = [(source, function) for source in SOURCES for function in PUBLISHED_S]
+    every_s = _BATCH * len(kinds) / rate_per_s
+    return [
+        # One after the other rather than all at once, as instruments that know nothing of each other.
+        Stream(source, function, int(length_s / every_s), _BATCH, every_s, number * every_s / len(kinds))
+        for number, (source, function) in enumerate(kinds)
+    ]
+
+
+def _routing(policy: str, client: faas.Client) -> Routing:
+    if policy == "service":
+        return Fixed(POOL)
+    if policy == "round_robin":
+        return RoundRobin(list(MACHINES))
+    if policy == "shortest_backlog":
+        return ShortestBacklog.asking(client)
+    raise SystemExit(f"There is no policy {policy!r}; there are {', '.join(POLICIES)}.")
+
+
+def _report(alone: Mapping[str, Phase], federated: Phase, compared: Mapping[str, Phase]) -> dict[str, Any]:
+    phases = [*alone.values(), federated, *compared.values()]
+    rates = {site: _throughput(phase) for site, phase in alone.items()}
+    together = _throughput(federated)
+    busy = sum(phase.cpu * phase.until_s for phase in phases) / sum(phase.until_s for phase in phases)
+    return {
+        "machine": {"cores": os.cpu_count(), "platform": platform.platform(), "python": platform.python_version()},
+        "marks": MARKS,
+        "machines": {name: asdict(machine) for name, machine in MACHINES.items()},
+        "durations_s": {function: lasts_s(function) for function in PUBLISHED_S},
+        "scale": SCALE,
+        "throughput_per_s": {"alone": rates, "sum_of_alone": sum(rates.values()), "federated": together},
+        "federated_by_sum": together / sum(rates.values()),
+        "cpu": busy,
+        "phases": {phase.name: _described(phase) for phase in phases},
+        "policies": {name: _outcome(phase) for name, phase in compared.items()},
+        "checked": sum(len(phase.runs) for phase in phases),
+        "wrong": [
+            f"{phase.name}, {run.source} at {run.site}: {run.complaint}"
+            for phase in phases
+            for run in phase.runs
+            if run.complaint
+        ],
+    }
+
+
+def _throughput(phase: Phase) -> float:
+    """Once all workers were busy, until the submissions ended: then there was work for all."""
+    begin = full_from(phase.runs, sum(MACHINES[site].all_workers for site in phase.sites))
+    return throughput_per_s(phase.runs, begin, phase.began_at + phase.until_s)
+
+
+def _outcome(phase: Phase) -> dict[str, Any]:
+    last = max(run.seen_at for run in phase.runs)
+    return {
+        "makespan_s": last - phase.began_at,
+        "turnaround_s": turnaround(phase.runs),
+        "node_s": sum(node_seconds(blocks, last) for blocks in phase.blocks.values()),
+        "datasets_at": _counts(phase),
+    }
+
+
+def _counts(phase: Phase) -> dict[str, int]:
+    return {site: sum(run.site == site for run in phase.runs) for site in MACHINES}
+
+
+def _described(phase: Phase) -> dict[str, Any]:
+    end = min(phase.began_at + phase.until_s, max(run.ended_at for run in phase.runs))
+    waits = {site: queue_waits_s(blocks) for site, blocks in phase.blocks.items()}
+    return {
+        "datasets": len(phase.runs),
+        "datasets_at": _counts(phase),
+        "until_s": phase.until_s,
+        "streams": [asdict(stream) for stream in phase.streams],
+        "cpu": phase.cpu,
+        "task_cpu_s": sum(run.cpu_s for run in phase.runs),
+        "longest_computation_s": max(run.needed_s for run in phase.runs),
+        "queue_wait_s": {site: wait for site, (wait, _) in waits.items()},
+        "startup_s": {site: startup for site, (_, startup) in waits.items()},
+        "utilization": {
+            site: busy_share(
+                [run for run in phase.runs if run.site == site], phase.blocks[site], MACHINES[site].workers, end
+            )
+            for site in phase.sites
+        },
+        "stages": {function: stages_by_route(phase.runs, function) for function in PUBLISHED_S},
+    }
+
+
+def _print(report: dict[str, Any], console: Console) -> None:
+    rates = report["throughput_per_s"]
+    table = Table(title=f"Datasets per second, all workers busy; {report['checked']:,} answers checked")
+    for heading in ("", *rates["alone"], "sum", "federated", "by sum", "asked"):
+        table.add_column(heading, justify="right")
+    table.add_row(
+        "throughput",
+        *(f"{rate:.2f}" for rate in rates["alone"].values()),
+        f"{rates['sum_of_alone']:.2f}",
+        f"{rates['federated']:.2f}",
+        f"{report['federated_by_sum']:.3f}",
+        f">= {MARKS['federated_by_sum']}",
+    )
+    together = report["phases"]["federated"]["utilization"]
+    table.add_row(
+        "utilization",
+        *(f"{report['phases'][f'{site} alone']['utilization'][site]:.0%}" for site in rates["alone"]),
+        "",
+        "/".join(f"{share:.0%}" for share in together.values()),
+        "",
+        "",
+    )
+    console.print(table)
+    first = next(iter(report["policies"]), "federated")
+    table = Table(title=f"Stages of photon correlation in seconds, median (95th percentile), {first}")
+    for heading in ("route", "datasets", *STAGES):
+        table.add_column(heading, justify="right")
+    for route, found in report["phases"][first]["stages"]["xpcs"].items():
+        stages = (f"{found[stage]['median']:.2f} ({found[stage]['p95']:.2f})" for stage in STAGES)
+        table.add_row(route, str(found["count"]), *stages)
+    console.print(table)
+    table = Table(title="One stream, by who chooses the site")
+    for heading in ("policy", "makespan", "turnaround, median", "95th percentile", "node-seconds", *MACHINES):
+        table.add_column(heading, justify="right")
+    for name, outcome in report["policies"].items():
+        table.add_row(
+            name,
+            f"{outcome['makespan_s']:.1f} s",
+            *(f"{outcome['turnaround_s'][which]:.1f} s" for which in ("median", "p95")),
+            f"{outcome['node_s']:.0f}",
+            *(str(count) for count in outcome["datasets_at"].values()),
+        )
+    console.print(table)
+    console.print(f"Processors of this machine: {report['cpu']:.0%} busy (asked: at most {MARKS['cpu']:.0%}).")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
