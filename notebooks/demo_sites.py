@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -24,7 +25,11 @@ class SiteFailed(Exception):
 
 @contextlib.contextmanager
 def federation(
-    directory: Path, sites: Sequence[str], workers: int, say: Callable[[str], None] = print
+    directory: Path,
+    sites: Sequence[str],
+    workers: int,
+    say: Callable[[str], None] = print,
+    allow: Sequence[str] = (),
 ) -> Iterator[faas.Client]:
     """Start a service and sites, and stop them whatever happens.
 
@@ -33,6 +38,7 @@ def federation(
         sites: names of the endpoints.
         workers: of each.
         say: told what is being done.
+        allow: identities that may run at the sites, besides the one that starts them.
 
     Yields:
         A client of the service; every site is online.
@@ -55,10 +61,29 @@ def federation(
             configuring = _start(configure, log, credentials)
             if configuring.process.wait(_START_S) != 0:
                 raise SiteFailed(f"{site} could not be configured: {configuring.last_words()}")
+            if allow:
+                with (home / "endpoints" / site / "config.yaml").open("a", encoding="utf-8") as settings:
+                    settings.write(f"allow: {{{', '.join(f'{name}: true' for name in allow)}}}\n")
             endpoint = _start(["endpoint", "start", site, "--home", str(home)], log, {})
             running.callback(_stop, endpoint, say, site)
             _wait(site, endpoint, lambda name=site: _online(client, name))  # type: ignore[misc]
         yield client
+
+
+def identity(directory: Path, name: str) -> faas.Client:
+    """A client for another identity, a light source for example, with a token that is its own.
+
+    Args:
+        directory: the federation's, where the service keeps what its administrator needs.
+        name: of the identity; it is made if it is new.
+    """
+    environment = {**os.environ, "FAAS_CREDENTIALS": str(directory / "admin-credentials.json")}
+    command = [sys.executable, "-m", "faas.commands.app", "token", "create", "--identity", name, "--create-identity"]
+    made = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if made.returncode:
+        raise SiteFailed(f"There is no token for {name}: {made.stderr.strip()}")
+    known = json.loads((directory / "credentials.json").read_text())
+    return faas.Client(known["url"], made.stdout.strip())
 
 
 class _Running:

@@ -64,7 +64,7 @@ def _throughput(path: Path, phases: Mapping[str, Phase]) -> Path:
 
 
 def _curve(axes: Axes, phase: Phase, ends: Sequence[float], label: str, colour: str | None, style: str) -> None:
-    moments = numpy.arange(0, phase.until_s, 0.5)
+    moments = numpy.arange(0, phase.until - phase.began_at, 0.5)
     after = numpy.sort(numpy.array(ends) - phase.began_at)
     counts = numpy.searchsorted(after, moments) - numpy.searchsorted(after, moments - _WINDOW_S)
     axes.plot(moments, counts / _WINDOW_S, style, color=colour, label=label)

@@ -20,6 +20,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from rich.console import Console
@@ -31,7 +32,6 @@ from tests.experiments.phase import Phase, WrongAnswer, run_phase
 from tests.experiments.reduction import (
     STAGES,
     busy_share,
-    full_from,
     node_seconds,
     queue_waits_s,
     stages_by_route,
@@ -44,20 +44,26 @@ from tests.experiments.streams import LightSource, Stream
 
 POLICIES = ("service", "round_robin", "shortest_backlog")
 MARKS = {"federated_by_sum": 0.95, "cpu": 0.5}
-_FULL, _HALF = 1.3, 0.9
+_SATURATED, _STREAM = 1.3, 0.9
+_ENDLESS_S = 600.0
 """Load by capacity: more than can be done, and a little less."""
 _BATCH = 2
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How long each part takes, in seconds."""
+    """How long each part takes, in seconds.
+
+    Args:
+        saturated_s: each phase in which there is more work than the sites can do, once all their workers are there.
+        stream_s: the stream under each policy.
+    """
 
     saturated_s: float
     stream_s: float
 
 
-FULL, QUICK = Plan(saturated_s=34, stream_s=40), Plan(saturated_s=20, stream_s=12)
+FULL, QUICK = Plan(saturated_s=20, stream_s=40), Plan(saturated_s=8, stream_s=12)
 
 
 def main() -> int:
@@ -134,25 +140,25 @@ def run(kept: Path, plan: Plan, policies: Sequence[str], passed: bool, console: 
                 name: LightSource(name, client, durations, passed=passed) for name, client in place.clients.items()
             }
 
-            def phase(name: str, sites: tuple[str, ...], load: float, routings: Mapping[str, Routing]) -> Phase:
-                saturated = load == _FULL
-                length_s = plan.saturated_s if saturated else plan.stream_s
+            def phase(
+                name: str, sites: tuple[str, ...], routings: Mapping[str, Routing], saturated_s: float | None = None
+            ) -> Phase:
+                load, length_s = (_STREAM, plan.stream_s) if saturated_s is None else (_SATURATED, _ENDLESS_S)
+                console.print(f"{name}: ", end="")
                 planned = streams(load * capacity_per_s(sites), length_s)
-                console.print(f"{name}: {sum(stream.tasks for stream in planned)} datasets in {length_s:g} s")
-                cut_s = length_s if saturated else None
-                done = run_phase(place, sources, name, sites, planned, routings, seeds, cut_s)
-                console.print(f"  {len(done.runs)} done, processors {done.cpu:.0%} busy")
+                done = run_phase(place, sources, name, sites, planned, routings, seeds, saturated_s)
+                console.print(f"{len(done.runs)} datasets done, processors {done.cpu:.0%} busy")
                 return done
 
             everywhere = tuple(MACHINES)
             alone = {
-                site: phase(f"{site} alone", (site,), _FULL, {source: Fixed(site) for source in SOURCES})
+                site: phase(f"{site} alone", (site,), {source: Fixed(site) for source in SOURCES}, plan.saturated_s)
                 for site in everywhere
             }
-            federated = phase("federated", everywhere, _FULL, {source: Fixed(POOL) for source in SOURCES})
+            federated = phase("federated", everywhere, {source: Fixed(POOL) for source in SOURCES}, plan.saturated_s)
             compared = {
                 policy: phase(
-                    policy, everywhere, _HALF, {name: _routing(policy, each) for name, each in place.clients.items()}
+                    policy, everywhere, {name: _routing(policy, each) for name, each in place.clients.items()}
                 )
                 for policy in policies
             }
@@ -197,7 +203,6 @@ def _report(alone: Mapping[str, Phase], federated: Phase, compared: Mapping[str,
     phases = [*alone.values(), federated, *compared.values()]
     rates = {site: _throughput(phase) for site, phase in alone.items()}
     together = _throughput(federated)
-    busy = sum(phase.cpu * phase.until_s for phase in phases) / sum(phase.until_s for phase in phases)
     return {
         "machine": {"cores": os.cpu_count(), "platform": platform.platform(), "python": platform.python_version()},
         "marks": MARKS,
@@ -206,7 +211,7 @@ def _report(alone: Mapping[str, Phase], federated: Phase, compared: Mapping[str,
         "scale": SCALE,
         "throughput_per_s": {"alone": rates, "sum_of_alone": sum(rates.values()), "federated": together},
         "federated_by_sum": together / sum(rates.values()),
-        "cpu": busy,
+        "cpu": fmean(phase.cpu for phase in phases),
         "phases": {phase.name: _described(phase) for phase in phases},
         "policies": {name: _outcome(phase) for name, phase in compared.items()},
         "checked": sum(len(phase.runs) for phase in phases),
@@ -220,9 +225,8 @@ def _report(alone: Mapping[str, Phase], federated: Phase, compared: Mapping[str,
 
 
 def _throughput(phase: Phase) -> float:
-    """Once all workers were busy, until the submissions ended: then there was work for all."""
-    begin = full_from(phase.runs, sum(MACHINES[site].all_workers for site in phase.sites))
-    return throughput_per_s(phase.runs, begin, phase.began_at + phase.until_s)
+    """While all workers were there, and more work than they could do."""
+    return throughput_per_s(phase.runs, phase.full_at, phase.until)
 
 
 def _outcome(phase: Phase) -> dict[str, Any]:
@@ -240,12 +244,13 @@ def _counts(phase: Phase) -> dict[str, int]:
 
 
 def _described(phase: Phase) -> dict[str, Any]:
-    end = min(phase.began_at + phase.until_s, max(run.ended_at for run in phase.runs))
+    end = min(phase.until, max(run.ended_at for run in phase.runs))
     waits = {site: queue_waits_s(blocks) for site, blocks in phase.blocks.items()}
     return {
         "datasets": len(phase.runs),
         "datasets_at": _counts(phase),
-        "until_s": phase.until_s,
+        "full_s": phase.full_at - phase.began_at,
+        "until_s": phase.until - phase.began_at,
         "streams": [asdict(stream) for stream in phase.streams],
         "cpu": phase.cpu,
         "task_cpu_s": sum(run.cpu_s for run in phase.runs),

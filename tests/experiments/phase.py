@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from tests.experiments.routing import Routing
 from tests.experiments.streams import LightSource, Stream, Submitted
 
 _AT_ONCE = 4
+_FULL_WITHIN_S = 180.0
 
 
 class WrongAnswer(Exception):
@@ -32,7 +34,8 @@ class Phase:
         sites: that could get work.
         streams: what was submitted when.
         began_at: its start, in seconds since the epoch.
-        until_s: its end for throughput, from the start: the last batch was there then, or what waited was taken back.
+        full_at: when all workers of the sites were there, or else the start.
+        until: when submissions ended, in seconds since the epoch.
         runs: every dataset that ran.
         blocks: the batch jobs of each site.
         cpu: share of the machine's processors that were busy meanwhile, with all that runs on it.
@@ -42,7 +45,8 @@ class Phase:
     sites: tuple[str, ...]
     streams: Sequence[Stream]
     began_at: float
-    until_s: float
+    full_at: float
+    until: float
     runs: Sequence[Run]
     blocks: Mapping[str, Sequence[Block]]
     cpu: float
@@ -56,7 +60,7 @@ def run_phase(
     streams: Sequence[Stream],
     routings: Mapping[str, Routing],
     seeds: Iterator[int],
-    cut_s: float | None = None,
+    saturated_s: float | None = None,
 ) -> Phase:
     """Let both sources submit their streams at the same time, starting with empty queues everywhere.
 
@@ -68,13 +72,16 @@ def run_phase(
         streams: of all sources.
         routings: by source.
         seeds: of the datasets.
-        cut_s: when what does not run yet is taken back; None if all is to be done.
+        saturated_s: for how long to go on once all workers of the sites are there; what does not run then is taken
+            back. None if the streams are to be done to their end.
 
     Raises:
         WrongAnswer: an answer is wrong, or a source saw what is not its own.
     """
     facility.wait_until_empty()
+    over = threading.Event()
     began_at, cpu_before = time.time(), _cpu()
+    full_at, until = began_at, began_at + max(stream.ends_s for stream in streams)
     with ThreadPoolExecutor(len(sources)) as threads:
         measuring = {
             source: threads.submit(
@@ -83,10 +90,17 @@ def run_phase(
                 routings[source],
                 seeds,
                 began_at,
-                cut_s,
+                over,
             )
             for source, each in sources.items()
         }
+        if saturated_s is not None:
+            try:
+                full_at = _wait_until_full(facility, sites)
+                time.sleep(saturated_s)
+            finally:
+                until = time.time()
+                over.set()
         measured = {source: each.result() for source, each in measuring.items()}
     cpu_after = _cpu()
     runs: list[Run] = []
@@ -99,8 +113,17 @@ def run_phase(
         for site in MACHINES
     }
     busy, total = (after - before for after, before in zip(cpu_after, cpu_before, strict=True))
-    until_s = cut_s if cut_s is not None else max(stream.ends_s for stream in streams)
-    return Phase(name, sites, streams, began_at, until_s, runs, blocks, busy / total)
+    return Phase(name, sites, streams, began_at, full_at, until, runs, blocks, busy / total)
+
+
+def _wait_until_full(facility: Facility, sites: tuple[str, ...]) -> float:
+    """Wait until every worker of some sites is there; returns when that was."""
+    deadline = time.monotonic() + _FULL_WITHIN_S
+    while any(facility.owner.get_endpoint(site).workers < MACHINES[site].all_workers for site in sites):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{', '.join(sites)}: not all workers are there after {_FULL_WITHIN_S:g} s.")
+        time.sleep(0.2)
+    return time.time()
 
 
 def _runs(client: faas.Client, submitted: Sequence[Submitted]) -> list[Run]:

@@ -137,13 +137,6 @@ def running(runs: Sequence[Run], moments: NDArray[numpy.float64]) -> NDArray[num
     return before.astype(float)
 
 
-def full_from(runs: Sequence[Run], workers: int, share: float = 0.9) -> float:
-    """The first moment when nearly all workers were busy; the first start of any if there never were so many."""
-    moments = numpy.sort([run.started_at for run in runs])
-    enough = moments[running(runs, moments) >= share * workers]
-    return float(enough[0] if len(enough) else moments[0])
-
-
 def throughput_per_s(runs: Iterable[Run], begin: float, end: float) -> float:
     """Datasets done in a while, by its length; those that ran in part of it count for that part.
 

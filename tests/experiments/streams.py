@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -84,7 +85,7 @@ class LightSource:
         routing: Routing,
         seeds: Iterator[int],
         began_at: float,
-        cut_s: float | None = None,
+        over: threading.Event,
     ) -> tuple[str, list[Submitted]]:
         """Submit streams as they come, and wait until every dataset has ended.
 
@@ -93,7 +94,7 @@ class LightSource:
             routing: names where each dataset goes.
             seeds: one for each.
             began_at: the start of the phase.
-            cut_s: when to take back what does not run yet, from the start; None for never.
+            over: once it is set, no more are submitted, and what does not run yet is taken back.
 
         Returns:
             The task group, and what was submitted.
@@ -106,13 +107,12 @@ class LightSource:
         )
         with faas.Executor(client=self.client) as executor:
             for at_s, _, stream in batches:
-                _sleep_until(began_at + at_s)
+                if over.wait(max(0.0, began_at + at_s - time.time())):
+                    self.client.cancel(task_group_id=executor.task_group_id, running=False)
+                    break
                 for target in routing.targets(stream.batch):
                     executor.endpoint_id = target
                     sent.append(self._submit(executor, Dataset(stream.function, next(seeds))))
-            if cut_s is not None:
-                _sleep_until(began_at + cut_s)
-                self.client.cancel(task_group_id=executor.task_group_id, running=False)
         return executor.task_group_id, sent
 
     def _submit(self, executor: faas.Executor, dataset: Dataset) -> Submitted:
@@ -127,7 +127,3 @@ class LightSource:
 
         future.add_done_callback(seen)
         return submitted
-
-
-def _sleep_until(moment: float) -> None:
-    time.sleep(max(0.0, moment - time.time()))

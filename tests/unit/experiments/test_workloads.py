@@ -1,0 +1,41 @@
+"""The experiment's functions give the known answers, and a wrong one is noticed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.experiments.workloads import FUNCTIONS, Dataset
+
+WRONG: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "xpcs": lambda answer: {"diffusion": answer["diffusion"] * 1.2},
+    "diagonalize": lambda answer: {"eigenvalues": [answer["eigenvalues"][0] + 1e-6, *answer["eigenvalues"][1:]]},
+}
+
+
+@pytest.mark.parametrize("passed", [False, True])
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_answers_are_the_known_ones(function: str, passed: bool) -> None:
+    for seed in (1, 2):
+        dataset = Dataset(function, seed)
+        answer = FUNCTIONS[function](*dataset.arguments({}, passed))
+        assert dataset.complaint(answer) == ""
+        assert dataset.complaint(WRONG[function](answer)) != ""
+
+
+def test_a_task_lasts_as_long_as_its_site_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("time.sleep", slept.append)
+    monkeypatch.setenv("SLURM_CLUSTER_NAME", "theta")
+    dataset = Dataset("diagonalize", 3)
+    answer = FUNCTIONS["diagonalize"](*dataset.arguments({"theta": 300.0, "cori": 1.0}, passed=False))
+    assert slept == [pytest.approx(300.0 - answer["needed_s"])]
+    assert answer["site"] == "theta"
+
+
+def test_frames_made_at_the_site_are_those_passed() -> None:
+    dataset = Dataset("xpcs", 4)
+    here, there = (FUNCTIONS["xpcs"](*dataset.arguments({}, passed)) for passed in (True, False))
+    assert here["diffusion"] == there["diffusion"]
