@@ -29,6 +29,7 @@ from rich.table import Table
 import faas
 from tests.experiments.machines import MACHINES, POOL, PUBLISHED_S, SCALE, SOURCES, capacity_per_s, facility, lasts_s
 from tests.experiments.phase import Phase, WrongAnswer, run_phase
+from tests.experiments.prediction import predicted_makespan_s
 from tests.experiments.reduction import (
     STAGES,
     busy_share,
@@ -38,12 +39,11 @@ from tests.experiments.reduction import (
     throughput_per_s,
     turnaround,
 )
-from tests.experiments.routing import Fixed, RoundRobin, Routing, ShortestBacklog
+from tests.experiments.routing import POLICIES, SERVICE_POLICY, Fixed, Routing, find_routing
 from tests.experiments.scenario import scenario
 from tests.experiments.streams import LightSource, Stream
 
-POLICIES = ("service", "round_robin", "shortest_backlog")
-MARKS = {"federated_by_sum": 0.95, "cpu": 0.5}
+MARKS = {"federated_by_sum": 0.95, "cpu": 0.5, "prediction": 0.15}
 _SATURATED, _STREAM = 1.3, 0.9
 _ENDLESS_S = 600.0
 """Load by capacity: more than can be done, and a little less."""
@@ -99,11 +99,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--keep", metavar="DIR", help="where the figures and numbers go; by default a new directory")
     parser.add_argument(
         "--policies",
-        type=lambda text: text.split(","),
-        default=list(POLICIES),
-        metavar="A,B",
-        help="what to compare: `service` leaves the choice to the service; the others bind at submission "
-        f"[default: {','.join(POLICIES)}]",
+        nargs="+",
+        choices=POLICIES,
+        default=POLICIES,
+        help=f"what to compare: {SERVICE_POLICY} is the service's choice, the others bind at submission",
     )
     parser.add_argument(
         "--frames",
@@ -158,15 +157,19 @@ def run(kept: Path, plan: Plan, policies: Sequence[str], passed: bool, console: 
             federated = phase("federated", everywhere, {source: Fixed(POOL) for source in SOURCES}, plan.saturated_s)
             compared = {
                 policy: phase(
-                    policy, everywhere, {name: _routing(policy, each) for name, each in place.clients.items()}
+                    policy,
+                    everywhere,
+                    {name: find_routing(policy, each, POOL, everywhere) for name, each in place.clients.items()},
                 )
                 for policy in policies
             }
     report = _report(alone, federated, compared)
-    (kept / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     every = [*alone.values(), federated, *compared.values()]
     for name, each in compared.items():
-        (kept / f"scenario-{name}.yaml").write_text(scenario(each, [other for other in every if other is not each]))
+        path = kept / f"scenario-{name}.yaml"
+        path.write_text(scenario(each, [other for other in every if other is not each]), encoding="utf-8")
+        report["policies"][name]["predicted_makespan_s"] = predicted_makespan_s(path, name)
+    (kept / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     from tests.experiments.figures import draw
 
     draw(kept, alone, federated, compared)
@@ -187,16 +190,6 @@ def streams(rate_per_s: float, length_s: float) -> list[Stream]:
         Stream(source, function, int(length_s / every_s), _BATCH, every_s, number * every_s / len(kinds))
         for number, (source, function) in enumerate(kinds)
     ]
-
-
-def _routing(policy: str, client: faas.Client) -> Routing:
-    if policy == "service":
-        return Fixed(POOL)
-    if policy == "round_robin":
-        return RoundRobin(list(MACHINES))
-    if policy == "shortest_backlog":
-        return ShortestBacklog.asking(client)
-    raise SystemExit(f"There is no policy {policy!r}; there are {', '.join(POLICIES)}.")
 
 
 def _report(alone: Mapping[str, Phase], federated: Phase, compared: Mapping[str, Phase]) -> dict[str, Any]:
@@ -299,12 +292,21 @@ def _print(report: dict[str, Any], console: Console) -> None:
         table.add_row(route, str(found["count"]), *stages)
     console.print(table)
     table = Table(title="One stream, by who chooses the site")
-    for heading in ("policy", "makespan", "turnaround, median", "95th percentile", "node-seconds", *MACHINES):
+    for heading in (
+        "policy",
+        "makespan",
+        "predicted",
+        "turnaround, median",
+        "95th percentile",
+        "node-seconds",
+        *MACHINES,
+    ):
         table.add_column(heading, justify="right")
     for name, outcome in report["policies"].items():
         table.add_row(
             name,
             f"{outcome['makespan_s']:.1f} s",
+            "" if outcome["predicted_makespan_s"] is None else f"{outcome['predicted_makespan_s']:.1f} s",
             *(f"{outcome['turnaround_s'][which]:.1f} s" for which in ("median", "p95")),
             f"{outcome['node_s']:.0f}",
             *(str(count) for count in outcome["datasets_at"].values()),

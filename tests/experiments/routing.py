@@ -79,3 +79,30 @@ class ShortestBacklog:
             backlog[site] += 1
             chosen.append(site)
         return chosen
+
+
+SERVICE_POLICY = "first_free"
+"""What the service decides by, unless told otherwise."""
+POLICIES = (SERVICE_POLICY, "round_robin", "shortest_backlog")
+"""What can be compared: the service's choice, and the reference's two, bound by the client."""
+
+
+def find_routing(policy: str, client: faas.Client, pool: str, sites: Sequence[str]) -> Routing:
+    """A client's part in a policy.
+
+    Args:
+        policy: one of ``POLICIES``.
+        client: submits.
+        pool: of all the sites.
+        sites: their names.
+
+    Raises:
+        ValueError: there is no such policy.
+    """
+    if policy == SERVICE_POLICY:
+        return Fixed(pool)
+    if policy == "round_robin":
+        return RoundRobin(sites)
+    if policy == "shortest_backlog":
+        return ShortestBacklog.asking(client)
+    raise ValueError(f"There is no policy {policy!r}; there are {', '.join(POLICIES)}.")
