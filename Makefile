@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SYSTEM_PACKAGES := tests/services/system-packages.txt
 
-.PHONY: help demo test check format install system-deps benchmark benchmark-policies benchmark-sites clean
+.PHONY: help demo test check format install system-deps benchmark benchmark-policies benchmark-sites experiment clean
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 20
@@ -35,6 +35,9 @@ benchmark-policies: $(VENV)/.complete ## How well and how quickly policies decid
 
 benchmark-sites: $(VENV)/.complete ## Reaction and utilization at three real Slurm clusters at once
 	$(BIN)/python -m tests.benchmarks.sites
+
+experiment: $(VENV)/.complete ## Two light sources feed three Slurm clusters, with figures
+	$(BIN)/python -m tests.experiments.light_sources
 
 install: $(VENV)/.complete ## The environment for development
 

@@ -1,7 +1,7 @@
 """Two light sources feed three machines at once: the reference's experiment in small, on real Slurm clusters.
 
 APS and ALS, each with an identity of its own, stream datasets (photon correlation of Brownian suspensions, and matrices
-to diagonalize) to theta, summit and cori. First each machine alone, then all three in one federation, then one stream
+to diagonalize) to theta, summit and cori: each machine alone, then all three in one federation, then one stream
 under each way to choose the site. Every answer is checked against the known one. About six minutes; `--quick` two.
 
     python -m tests.experiments.light_sources [--quick] [--keep DIR]
@@ -39,10 +39,11 @@ from tests.experiments.reduction import (
     throughput_per_s,
     turnaround,
 )
-from tests.experiments.routing import POLICIES, SERVICE_POLICY, Fixed, Routing, find_routing
+from tests.experiments.routing import POLICIES, SERVICE_POLICY, Fixed, RoundRobin, Routing, find_routing
 from tests.experiments.scenario import scenario
 from tests.experiments.streams import LightSource, Stream
 
+KINDS = [(source, function) for source in SOURCES for function in PUBLISHED_S]
 MARKS = {"federated_by_sum": 0.95, "cpu": 0.5, "prediction": 0.15}
 _SATURATED, _STREAM = 1.3, 0.9
 _ENDLESS_S = 600.0
@@ -139,32 +140,41 @@ def run(kept: Path, plan: Plan, policies: Sequence[str], passed: bool, console: 
                 name: LightSource(name, client, durations, passed=passed) for name, client in place.clients.items()
             }
 
+            everywhere = tuple(MACHINES)
+
             def phase(
-                name: str, sites: tuple[str, ...], routings: Mapping[str, Routing], saturated_s: float | None = None
+                name: str,
+                sites: tuple[str, ...],
+                planned: Sequence[Stream],
+                routings: Mapping[str, Routing],
+                saturated_s: float | None = None,
             ) -> Phase:
-                load, length_s = (_STREAM, plan.stream_s) if saturated_s is None else (_SATURATED, _ENDLESS_S)
                 console.print(f"{name}: ", end="")
-                planned = streams(load * capacity_per_s(sites), length_s)
                 done = run_phase(place, sources, name, sites, planned, routings, seeds, saturated_s)
                 console.print(f"{len(done.runs)} datasets done, processors {done.cpu:.0%} busy")
                 return done
 
-            everywhere = tuple(MACHINES)
-            alone = {
-                site: phase(f"{site} alone", (site,), {source: Fixed(site) for source in SOURCES}, plan.saturated_s)
-                for site in everywhere
-            }
-            federated = phase("federated", everywhere, {source: Fixed(POOL) for source in SOURCES}, plan.saturated_s)
+            def saturated(name: str, sites: tuple[str, ...], target: str) -> Phase:
+                planned = streams(_SATURATED * capacity_per_s(sites), _ENDLESS_S)
+                return phase(name, sites, planned, dict.fromkeys(SOURCES, Fixed(target)), plan.saturated_s)
+
+            # Before anything counts, every function has run at every site: how long they run is known from then on.
+            few = [Stream(source, function, 1, 2 * len(MACHINES), 1.0) for source, function in KINDS]
+            calibration = phase("calibration", everywhere, few, {name: RoundRobin(everywhere) for name in SOURCES})
+            alone = {site: saturated(f"{site} alone", (site,), site) for site in everywhere}
+            federated = saturated("federated", everywhere, POOL)
+            stream = streams(_STREAM * capacity_per_s(everywhere), plan.stream_s)
             compared = {
                 policy: phase(
                     policy,
                     everywhere,
-                    {name: find_routing(policy, each, POOL, everywhere) for name, each in place.clients.items()},
+                    stream,
+                    {name: find_routing(policy, client, POOL, everywhere) for name, client in place.clients.items()},
                 )
                 for policy in policies
             }
-    report = _report(alone, federated, compared)
-    every = [*alone.values(), federated, *compared.values()]
+    report = _report(calibration, alone, federated, compared)
+    every = [calibration, *alone.values(), federated, *compared.values()]
     for name, each in compared.items():
         path = kept / f"scenario-{name}.yaml"
         path.write_text(scenario(each, [other for other in every if other is not each]), encoding="utf-8")
@@ -183,17 +193,18 @@ def streams(rate_per_s: float, length_s: float) -> list[Stream]:
         rate_per_s: of all.
         length_s: until the last batches.
     """
-    kinds = [(source, function) for source in SOURCES for function in PUBLISHED_S]
-    every_s = _BATCH * len(kinds) / rate_per_s
+    every_s = _BATCH * len(KINDS) / rate_per_s
     return [
         # One after the other rather than all at once, as instruments that know nothing of each other.
-        Stream(source, function, int(length_s / every_s), _BATCH, every_s, number * every_s / len(kinds))
-        for number, (source, function) in enumerate(kinds)
+        Stream(source, function, int(length_s / every_s), _BATCH, every_s, number * every_s / len(KINDS))
+        for number, (source, function) in enumerate(KINDS)
     ]
 
 
-def _report(alone: Mapping[str, Phase], federated: Phase, compared: Mapping[str, Phase]) -> dict[str, Any]:
-    phases = [*alone.values(), federated, *compared.values()]
+def _report(
+    calibration: Phase, alone: Mapping[str, Phase], federated: Phase, compared: Mapping[str, Phase]
+) -> dict[str, Any]:
+    phases = [calibration, *alone.values(), federated, *compared.values()]
     rates = {site: _throughput(phase) for site, phase in alone.items()}
     together = _throughput(federated)
     return {

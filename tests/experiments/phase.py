@@ -19,6 +19,8 @@ from tests.experiments.streams import LightSource, Stream, Submitted
 
 _AT_ONCE = 4
 _FULL_WITHIN_S = 180.0
+_SETTLE_S = 4.0
+"""New workers' first tasks are over then: each has started an interpreter, and imported numpy."""
 
 
 class WrongAnswer(Exception):
@@ -34,7 +36,7 @@ class Phase:
         sites: that could get work.
         streams: what was submitted when.
         began_at: its start, in seconds since the epoch.
-        full_at: when all workers of the sites were there, or else the start.
+        full_at: since when all workers of the sites were there and at work, for a saturated phase; else its start.
         until: when submissions ended, in seconds since the epoch.
         runs: every dataset that ran.
         blocks: the batch jobs of each site.
@@ -96,7 +98,9 @@ def run_phase(
         }
         if saturated_s is not None:
             try:
-                full_at = _wait_until_full(facility, sites)
+                _wait_until_full(facility, sites)
+                time.sleep(_SETTLE_S)
+                full_at = time.time()
                 time.sleep(saturated_s)
             finally:
                 until = time.time()
@@ -116,14 +120,13 @@ def run_phase(
     return Phase(name, sites, streams, began_at, full_at, until, runs, blocks, busy / total)
 
 
-def _wait_until_full(facility: Facility, sites: tuple[str, ...]) -> float:
-    """Wait until every worker of some sites is there; returns when that was."""
+def _wait_until_full(facility: Facility, sites: tuple[str, ...]) -> None:
+    """Wait until every worker of some sites is there."""
     deadline = time.monotonic() + _FULL_WITHIN_S
     while any(facility.owner.get_endpoint(site).workers < MACHINES[site].all_workers for site in sites):
         if time.monotonic() > deadline:
             raise TimeoutError(f"{', '.join(sites)}: not all workers are there after {_FULL_WITHIN_S:g} s.")
         time.sleep(0.2)
-    return time.time()
 
 
 def _runs(client: faas.Client, submitted: Sequence[Submitted]) -> list[Run]:
