@@ -17,7 +17,7 @@ import platform
 import signal
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
@@ -44,6 +44,8 @@ from tests.experiments.scenario import scenario
 from tests.experiments.streams import LightSource, Stream
 
 KINDS = [(source, function) for source in SOURCES for function in PUBLISHED_S]
+DELIVERIES: dict[str, Callable[[Any], Any] | None] = {"generated": None, "passed": lambda frames: frames}
+"""How frames get to the sites: made there from a seed, or within each task's arguments."""
 MARKS = {"federated_by_sum": 0.95, "cpu": 0.5, "prediction": 0.15}
 _SATURATED, _STREAM = 1.3, 0.9
 _ENDLESS_S = 600.0
@@ -80,7 +82,7 @@ def main() -> int:
     kept.mkdir(parents=True, exist_ok=True)
     try:
         report = run(
-            kept, QUICK if arguments.quick else FULL, arguments.policies, arguments.frames == "passed", console
+            kept, QUICK if arguments.quick else FULL, arguments.policies, DELIVERIES[arguments.frames], console
         )
     except (WrongAnswer, faas.TaskFailed) as error:
         console.print(f"The experiment failed: {error}", style="bold red")
@@ -107,21 +109,23 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--frames",
-        choices=["generated", "passed"],
+        choices=DELIVERIES,
         default="generated",
         help="make frames at the site from a seed, or send them along with each task",
     )
     return parser
 
 
-def run(kept: Path, plan: Plan, policies: Sequence[str], passed: bool, console: Console) -> dict[str, Any]:
+def run(
+    kept: Path, plan: Plan, policies: Sequence[str], deliver: Callable[[Any], Any] | None, console: Console
+) -> dict[str, Any]:
     """Run all phases, and write what came of them.
 
     Args:
         kept: the directory for it.
         plan: how long.
         policies: to compare.
-        passed: send frames along.
+        deliver: makes an argument of a dataset's frames; None to have the sites make them.
         console: told of the progress.
 
     Returns:
@@ -136,9 +140,7 @@ def run(kept: Path, plan: Plan, policies: Sequence[str], passed: bool, console: 
         console.print("Starting three Slurm clusters, the service, and an endpoint at each cluster")
         with facility(Path(directory) / "f") as place:
             durations = {function: lasts_s(function) for function in PUBLISHED_S}
-            sources = {
-                name: LightSource(name, client, durations, passed=passed) for name, client in place.clients.items()
-            }
+            sources = {name: LightSource(name, client, durations, deliver) for name, client in place.clients.items()}
 
             everywhere = tuple(MACHINES)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import faas
 from faas.futures import TaskFuture
@@ -64,16 +65,20 @@ class LightSource:
         name: of its identity.
         client: with its token.
         lasts_s: calibrated durations, by function and site.
-        passed: send the frames along with each task, rather than have the site make them.
+        deliver: makes an argument of a dataset's frames; without it the sites make them from a seed.
     """
 
     def __init__(
-        self, name: str, client: faas.Client, lasts_s: Mapping[str, Mapping[str, float]], *, passed: bool = False
+        self,
+        name: str,
+        client: faas.Client,
+        lasts_s: Mapping[str, Mapping[str, float]],
+        deliver: Callable[[Any], Any] | None = None,
     ) -> None:
         self.name = name
         self.client = client
         self._lasts_s = lasts_s
-        self._passed = passed
+        self._deliver = deliver
         self._function_ids = {
             function: client.register_function(code, name=function, modules=MODULES)
             for function, code in FUNCTIONS.items()
@@ -116,7 +121,7 @@ class LightSource:
         return executor.task_group_id, sent
 
     def _submit(self, executor: faas.Executor, dataset: Dataset) -> Submitted:
-        arguments = dataset.arguments(self._lasts_s[dataset.function], self._passed)
+        arguments = dataset.arguments(self._lasts_s[dataset.function], self._deliver)
         function_id = self._function_ids[dataset.function]
         sent_at = time.time()
         future = executor.submit_to_registered_function(function_id, arguments)

@@ -54,17 +54,17 @@ class Dataset:
         """What the detector counted."""
         return suspension.Suspension(self.diffusion).frames(DETECTOR, FRAMES, self.seed)
 
-    def arguments(self, lasts_s: Mapping[str, float], passed: bool) -> tuple[Any, ...]:
+    def arguments(self, lasts_s: Mapping[str, float], deliver: Callable[[Any], Any] | None = None) -> tuple[Any, ...]:
         """What its function is called with.
 
         Args:
             lasts_s: the calibrated duration by site.
-            passed: send the frames along; else the site makes the same from the seed.
+            deliver: makes an argument of the frames; without it the site makes the same frames from the seed.
         """
         if self.function == "diagonalize":
             return self.eigenvalues, self.seed, dict(lasts_s)
-        frames = self.frames() if passed else {"diffusion": self.diffusion, "count": FRAMES, "seed": self.seed}
-        return frames, asdict(DETECTOR), dict(lasts_s)
+        seed = {"diffusion": self.diffusion, "count": FRAMES, "seed": self.seed}
+        return deliver(self.frames()) if deliver else seed, asdict(DETECTOR), dict(lasts_s)
 
     def complaint(self, value: Mapping[str, Any]) -> str:
         """What is wrong with an answer; empty if it is the known one."""
