@@ -14,15 +14,18 @@ import itertools
 import json
 import os
 import platform
+import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import msgspec
 from rich.console import Console
 from rich.table import Table
 
@@ -66,7 +69,7 @@ class Plan:
     stream_s: float
 
 
-FULL, QUICK = Plan(saturated_s=20, stream_s=40), Plan(saturated_s=8, stream_s=12)
+FULL, QUICK = Plan(saturated_s=16, stream_s=36), Plan(saturated_s=8, stream_s=12)
 
 
 def main() -> int:
@@ -88,7 +91,7 @@ def main() -> int:
         console.print(f"The experiment failed: {error}", style="bold red")
         return 1
     _print(report, Console(highlight=False))
-    print(f"Figures, all numbers (report.json) and the scenarios for `faas simulate` are in {kept}")
+    print(f"In {kept}: figures, report.json, every dataset in records.json, logs, and scenarios for `faas simulate`")
     wrong: list[str] = report["wrong"]
     for line in wrong[:20]:
         console.print(f"WRONG: {line}", style="bold red")
@@ -138,7 +141,7 @@ def run(
     seeds = itertools.count(1)
     with tempfile.TemporaryDirectory(prefix="faas-experiment-") as directory:
         console.print("Starting three Slurm clusters, the service, and an endpoint at each cluster")
-        with facility(Path(directory) / "f") as place:
+        with _logs_kept(Path(directory) / "f", kept), facility(Path(directory) / "f") as place:
             durations = {function: lasts_s(function) for function in PUBLISHED_S}
             sources = {name: LightSource(name, client, durations, deliver) for name, client in place.clients.items()}
 
@@ -181,11 +184,25 @@ def run(
         path = kept / f"scenario-{name}.yaml"
         path.write_text(scenario(each, [other for other in every if other is not each]), encoding="utf-8")
         report["policies"][name]["predicted_makespan_s"] = predicted_makespan_s(path, name)
+    records = {phase.name: {"runs": [asdict(run) for run in phase.runs], "blocks": _blocks(phase)} for phase in every}
+    (kept / "records.json").write_text(json.dumps(records) + "\n", encoding="utf-8")
     (kept / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     from tests.experiments.figures import draw
 
     draw(kept, alone, federated, compared)
     return report
+
+
+@contextmanager
+def _logs_kept(directory: Path, kept: Path) -> Iterator[None]:
+    """Keep what the service and the agents wrote, whatever happens."""
+    try:
+        yield
+    finally:
+        for log in [directory / "service.log", *directory.glob("endpoints/*/agent.log")]:
+            if log.exists():
+                name = "service" if log.parent == directory else log.parent.name
+                shutil.copyfile(log, kept / f"{name}.log")
 
 
 def streams(rate_per_s: float, length_s: float) -> list[Stream]:
@@ -243,6 +260,10 @@ def _outcome(phase: Phase) -> dict[str, Any]:
         "node_s": sum(node_seconds(blocks, last) for blocks in phase.blocks.values()),
         "datasets_at": _counts(phase),
     }
+
+
+def _blocks(phase: Phase) -> dict[str, Any]:
+    return {site: [msgspec.to_builtins(block) for block in blocks] for site, blocks in phase.blocks.items()}
 
 
 def _counts(phase: Phase) -> dict[str, int]:
