@@ -26,12 +26,13 @@ from statistics import fmean
 from typing import Any
 
 import msgspec
+import pytest
 from rich.console import Console
 from rich.table import Table
 
 import faas
 from tests.experiments.machines import MACHINES, POOL, PUBLISHED_S, SCALE, SOURCES, capacity_per_s, facility, lasts_s
-from tests.experiments.phase import Phase, WrongAnswer, run_phase
+from tests.experiments.phase import Exposed, Phase, run_phase
 from tests.experiments.prediction import predicted_makespan_s
 from tests.experiments.reduction import (
     STAGES,
@@ -45,6 +46,7 @@ from tests.experiments.reduction import (
 from tests.experiments.routing import POLICIES, SERVICE_POLICY, Fixed, RoundRobin, Routing, find_routing
 from tests.experiments.scenario import scenario
 from tests.experiments.streams import LightSource, Stream
+from tests.services.processes import ServiceFailed
 
 KINDS = [(source, function) for source in SOURCES for function in PUBLISHED_S]
 DELIVERIES: dict[str, Callable[[Any], Any] | None] = {"generated": None, "passed": lambda frames: frames}
@@ -76,7 +78,7 @@ def main() -> int:
     """Run the experiment.
 
     Returns:
-        The exit code: 1 when an answer was wrong.
+        The exit code: 1 when an answer was wrong, or there is something missing.
     """
     arguments = _parser().parse_args()
     console = Console(stderr=True, highlight=False)
@@ -87,7 +89,7 @@ def main() -> int:
         report = run(
             kept, QUICK if arguments.quick else FULL, arguments.policies, DELIVERIES[arguments.frames], console
         )
-    except (WrongAnswer, faas.TaskFailed) as error:
+    except (Exposed, TimeoutError, ServiceFailed, faas.FaasError, pytest.skip.Exception) as error:
         console.print(f"The experiment failed: {error}", style="bold red")
         return 1
     _print(report, Console(highlight=False))
@@ -135,7 +137,7 @@ def run(
         All figures.
 
     Raises:
-        WrongAnswer: a source saw what is not its own.
+        Exposed: a source saw what is not its own.
         TaskFailed: a dataset could not be analysed.
     """
     seeds = itertools.count(1)

@@ -23,8 +23,8 @@ _SETTLE_S = 4.0
 """New workers' first tasks are over then: each has started an interpreter, and imported numpy."""
 
 
-class WrongAnswer(Exception):
-    """A dataset's answer is not the known one, or went to somebody else."""
+class Exposed(Exception):
+    """A light source could see what is not its own."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def run_phase(
             back. None if the streams are to be done to their end.
 
     Raises:
-        WrongAnswer: an answer is wrong, or a source saw what is not its own.
+        Exposed: a source saw what is not its own.
     """
     facility.wait_until_empty()
     over = threading.Event()
@@ -96,16 +96,18 @@ def run_phase(
             )
             for source, each in sources.items()
         }
-        if saturated_s is not None:
-            try:
+        try:
+            if saturated_s is not None:
                 _wait_until_full(facility, sites)
                 time.sleep(_SETTLE_S)
                 full_at = time.time()
                 time.sleep(saturated_s)
-            finally:
                 until = time.time()
                 over.set()
-        measured = {source: each.result() for source, each in measuring.items()}
+            measured = {source: each.result() for source, each in measuring.items()}
+        except BaseException:
+            over.set()  # the threads are waited for
+            raise
     cpu_after = _cpu()
     runs: list[Run] = []
     for source, (group_id, submitted) in measured.items():
@@ -149,14 +151,14 @@ def _check_apart(
         seen = each.client.search_tasks(task_group_id=group_id, limit=len(submitted)) if other == source else []
         strangers = {record["owner"] for record in seen} - {source}
         if strangers:
-            raise WrongAnswer(f"{source} was shown tasks of {', '.join(strangers)}.")
+            raise Exposed(f"{source} was shown tasks of {', '.join(strangers)}.")
         if other != source:
             for reach in (each.client.get_task, each.client.get_result):
                 try:
                     reach(submitted[0].future.task_id)
                 except faas.NotFound:
                     continue
-                raise WrongAnswer(f"{other} could see task {submitted[0].future.task_id} of {source}.")
+                raise Exposed(f"{other} could see task {submitted[0].future.task_id} of {source}.")
 
 
 def _cpu() -> tuple[float, float]:
