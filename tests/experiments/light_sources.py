@@ -49,8 +49,12 @@ from tests.experiments.streams import LightSource, Stream
 from tests.services.processes import ServiceFailed
 
 KINDS = [(source, function) for source in SOURCES for function in PUBLISHED_S]
-DELIVERIES: dict[str, Callable[[Any], Any] | None] = {"generated": None, "passed": lambda frames: frames}
-"""How frames get to the sites: made there from a seed, or within each task's arguments."""
+DELIVERIES: dict[str, Callable[[faas.Client, Any], Any] | None] = {
+    "generated": None,
+    "passed": lambda client, frames: frames,
+    "stored": lambda client, frames: client.put(frames),
+}
+"""How frames get to the sites: made there from a seed, within each task's arguments, or as objects in the store."""
 MARKS = {"federated_by_sum": 0.95, "cpu": 0.5, "prediction": 0.15}
 _SATURATED, _STREAM = 1.3, 0.9
 _ENDLESS_S = 600.0
@@ -116,13 +120,13 @@ def _parser() -> argparse.ArgumentParser:
         "--frames",
         choices=DELIVERIES,
         default="generated",
-        help="make frames at the site from a seed, or send them along with each task",
+        help="make frames at the site from a seed, pass them as arguments, or put them into the store",
     )
     return parser
 
 
 def run(
-    kept: Path, plan: Plan, policies: Sequence[str], deliver: Callable[[Any], Any] | None, console: Console
+    kept: Path, plan: Plan, policies: Sequence[str], deliver: Callable[[faas.Client, Any], Any] | None, console: Console
 ) -> dict[str, Any]:
     """Run all phases, and write what came of them.
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import faas
@@ -73,12 +74,12 @@ class LightSource:
         name: str,
         client: faas.Client,
         lasts_s: Mapping[str, Mapping[str, float]],
-        deliver: Callable[[Any], Any] | None = None,
+        deliver: Callable[[faas.Client, Any], Any] | None = None,
     ) -> None:
         self.name = name
         self.client = client
         self._lasts_s = lasts_s
-        self._deliver = deliver
+        self._deliver = None if deliver is None else partial(deliver, client)
         self._function_ids = {
             function: client.register_function(code, name=function, modules=MODULES)
             for function, code in FUNCTIONS.items()
