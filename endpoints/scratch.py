@@ -23,8 +23,11 @@ class Scratch:
         self._parent.mkdir(mode=0o700, exist_ok=True)
         self._remove_abandoned()
         self.directory = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=self._parent))
-        self._lock = os.open(self.directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # It gets its name when it is locked: another worker that starts just now would take it for abandoned.
+        unnamed = self.directory / f"{_LOCK}.new"
+        self._lock = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
+        unnamed.rename(self.directory / _LOCK)
 
     def make(self) -> Path:
         """A new empty directory."""

@@ -22,7 +22,9 @@ def test_two_light_sources_get_right_answers_from_three_machines(tmp_path: Path)
     planned = [Stream(source, function, 1, len(MACHINES), 1.0) for source, function in KINDS]
     quick = {function: dict.fromkeys(MACHINES, 0.3) for function in PUBLISHED_S}
     with facility(tmp_path / "f") as place:
-        sources = {name: LightSource(name, client, quick, DELIVERIES["stored"]) for name, client in place.clients.items()}
+        sources = {
+            name: LightSource(name, client, quick, DELIVERIES["stored"]) for name, client in place.clients.items()
+        }
         routings = {name: RoundRobin(everywhere) for name in SOURCES}
         phase = run_phase(place, sources, "short", everywhere, planned, routings, itertools.count(1))
     assert [run.complaint for run in phase.runs if run.complaint] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -28,3 +29,19 @@ def test_abandoned_directories_are_removed_and_others_kept(tmp_path: Path, monke
     mine.remove()
     another.remove()
     assert not made.exists()
+
+
+def test_workers_that_start_at_once_leave_each_other_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One starts just before the other has its lock."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    lock = fcntl.flock
+
+    def lock_after_another_has_started(file: int, operation: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", lock)
+        Scratch().remove()
+        lock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", lock_after_another_has_started)
+    scratch = Scratch()
+    assert scratch.make().is_dir()
+    scratch.remove()
