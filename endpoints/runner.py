@@ -42,6 +42,9 @@ MOST_SILENT_BYTES = 16 * 1024
 """Answers the worker need not look at yet; well below what a pipe holds."""
 LONGEST_TRACEBACK = 24_000
 LARGEST_EXCEPTION_BYTES = 256 * 1024
+LARGE_PART_BYTES = 64 * 1024
+"""Parts of a value from this size on are not copied into the pickle's own frames."""
+FEW_PARTS = 64
 LONGEST_LIST = 16_000
 MEASURED_NS = 50_000_000
 """Peak memory is measured of tasks that take longer than this."""
@@ -680,6 +683,71 @@ def pack(value: Any, as_json: bool, main: types.ModuleType) -> bytes:
         raise
 
 
+class LargeParts:
+    """What a pickler writes to: a file, so that a large value is not in memory twice."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self.names_main = False
+        """Whether a class of ``__main__`` is named, which only dill packs by value."""
+
+    def write(self, part: Any) -> int:
+        """Called by the pickler; large parts of a value come by themselves and as they are."""
+        view = memoryview(part).cast("B")
+        if len(view) < LARGE_PART_BYTES and b"__main__" in bytes(view):
+            self.names_main = True
+        done = 0
+        while done < len(view):
+            done += self._file.write(view[done:])
+        return done
+
+
+def bulk_bytes(value: Any) -> int:
+    """How large a value is that consists of bytes, or an array, or a few of them; 0 for any other."""
+    kind = type(value)
+    if kind in (list, tuple, dict):
+        if len(value) > FEW_PARTS:
+            return 0
+        return sum(map(_size_of_part, value.values() if kind is dict else value))
+    return _size_of_part(value)
+
+
+def _size_of_part(value: Any) -> int:
+    if type(value) in (bytes, bytearray):
+        return len(value)
+    size = getattr(value, "nbytes", 0)
+    return size if type(size) is int else 0
+
+
+def pack_to_file(value: Any, path: str) -> bool:
+    """Pickle a large value into a file.
+
+    Returns:
+        Whether that is all there is to it; else there is no file, and the value must be packed otherwise.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    partial = path + ".partial"
+    fits = False
+    with open(partial, "wb", buffering=0) as file:
+        parts = LargeParts(file)
+        file.write(b"pk\n")
+        try:
+            pickle.Pickler(parts, protocol=5).dump(value)
+            fits = not parts.names_main
+        except OSError:
+            os.unlink(partial)
+            raise
+        except Exception:
+            pass  # dill may know how, and says what is wrong if it does not
+    if fits:
+        os.replace(partial, path)
+    else:
+        os.unlink(partial)
+    return fits
+
+
 def pack_exception(error: BaseException, main: types.ModuleType) -> bytes:
     """An exception packed, or nothing when it would not unpack again (custom ``__init__``, open files…)."""
     try:
@@ -1012,8 +1080,16 @@ class Runner:
             os._exit(0)
         if borrowed_name.referred:
             borrowed_name.give_back()  # what the function pickled itself
+        path = ""
         try:
-            result = pack(value, body.startswith(b"11\n"), function.main)
+            result = b""
+            as_json = body.startswith(b"11\n")
+            if not as_json and bulk_bytes(value) > self._large_bytes:
+                path = os.path.join(self._results, header["name"])
+                if not pack_to_file(value, path):
+                    path = ""
+            if not path:
+                result = pack(value, as_json, function.main)
         except Exception as error:
             borrowed_name.give_back()
             message = "The result of function %s, a %s, could not be packed: %s (Python %s)" % (
@@ -1026,6 +1102,9 @@ class Runner:
         fields = {"run_ns": time.perf_counter_ns() - begin}
         if borrowed_name.referred:
             fields["objects"] = borrowed_name.give_back()
+        if path:
+            fields["file"] = path
+            return fields, b""
         if len(result) > self._large_bytes:
             path = os.path.join(self._results, header["name"])
             try:

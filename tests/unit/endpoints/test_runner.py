@@ -570,3 +570,34 @@ def test_runner_dies_with_its_worker(tmp_path: Path, number: int) -> None:
         worker.kill()
         worker.wait()
     assert find_processes(nonce) == []
+
+
+def test_large_results_of_every_kind_come_back_as_they_were(chunk: ChunkMaker) -> None:
+    size = 3_000_000
+    made = {
+        "bytes(size)": bytes(size),
+        "{'a': bytearray(size), 'b': 1}": {"a": bytearray(size), "b": 1},
+        "[b'x' * size, (b'y' * size, None)]": [b"x" * size, (b"y" * size, None)],
+        "['text'] * size": ["text"] * size,
+        "memoryview(bytes(size)).tobytes()": bytes(size),
+    }
+    for expression in made:
+        chunk.add_source(f"def f(size):\n    return {expression}\n", size)
+    chunk.add_source(
+        "def f(size):\n"
+        "    class Scan:\n"
+        "        frames = 7\n"
+        "    globals()['Scan'] = Scan\n"
+        "    Scan.__qualname__ = 'Scan'\n"
+        "    return {'frames': bytes(size), 'scan': Scan()}\n",
+        size,
+    )
+    chunk.add_source("def f(size):\n    return [bytes(size), (x for x in 'abc')]\n", size)
+    *plain, by_value, impossible = chunk.run().tasks
+    for report, expected in zip(plain, made.values(), strict=True):
+        assert value(report) == expected
+        assert report.result_file
+    found = value(by_value)
+    assert len(found["frames"]) == size and found["scan"].frames == 7
+    assert "generator" in failure(impossible).message
+    assert len(list((chunk.run_directory / "results").iterdir())) == len(made) + 1
