@@ -83,3 +83,19 @@ def test_an_object_is_fetched_once_and_results_refer_to_it(federation: Federatio
     assert {each["at"] for each in found} == {str(path) for path in cached_files(federation)}
     assert found[0]["itself"] == [reference]
     assert client.get(found[0]["itself"][0]) == data
+
+
+def one(number: int) -> int:
+    return number
+
+
+def test_a_thousand_results_come_together(federation: Federation) -> None:
+    with federation.client() as client:
+        one_id, sum_id = client.register_function(one), client.register_function(sum)
+        batch = client.create_batch()
+        parts = [batch.add(one_id, args=(number,)) for number in range(1000)]
+        total = batch.add(sum_id, args=([faas.TaskReference(part) for part in parts],))
+        client.batch_run("any", batch)
+    # Nothing passes through the client, which has gone.
+    with federation.client() as another:
+        assert another.get_result(total, timeout=240) == sum(range(1000))
