@@ -49,6 +49,10 @@ _REPEATABLE_SQLSTATES = {"40001", "40P01", "23505"}
 """Serialization failure, deadlock, unique violation: another transaction won; look again."""
 
 
+class Overtaken(Exception):
+    """Raised by work that finds its ground taken by another transaction meanwhile: it is undone, and repeated."""
+
+
 class Transaction:
     """A transaction in progress: runs statements and collects what others must be told."""
 
@@ -269,8 +273,8 @@ class Database:
                     item.result = item.run(transaction)
                     if transaction.changes:
                         connection.execute(sa.select(sa.func.pg_notify(CHANNEL, transaction.changes.to_notification())))
-            except sa.exc.DBAPIError as error:
-                if tries_left and getattr(error.orig, "sqlstate", None) in _REPEATABLE_SQLSTATES:
+            except (sa.exc.DBAPIError, Overtaken) as error:
+                if tries_left and (isinstance(error, Overtaken) or _lost_a_race(error)):
                     continue
                 return item.finish(error)
             except Exception as error:
@@ -435,6 +439,10 @@ def _refuse_network_filesystem(path: Path) -> None:
             f"The data directory of {path} is on a network filesystem ({kind}), where SQLite's locks are not safe. "
             "Name a local one with --data-dir, or use PostgreSQL with FAAS_DATABASE_URL."
         )
+
+
+def _lost_a_race(error: sa.exc.DBAPIError) -> bool:
+    return getattr(error.orig, "sqlstate", None) in _REPEATABLE_SQLSTATES
 
 
 @contextmanager

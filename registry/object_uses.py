@@ -7,7 +7,8 @@ from collections.abc import Iterable
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from .database import Transaction
+from .database import Overtaken, Transaction
+from .objects import DOOMED
 from .prepared import Prepared, among, from_json
 from .schema import dependencies, object_uses, objects, tasks
 
@@ -24,15 +25,21 @@ _NAMED = Prepared(
 
 
 def use(transaction: Transaction, uses: Iterable[Use]) -> None:
-    """Note that tasks refer to objects, which stay as long as one of these tasks does."""
+    """Note that tasks refer to objects, which stay as long as one of these tasks does.
+
+    Raises:
+        Overtaken: one of them began to be deleted after it was looked at.
+    """
     wanted = sorted(set(uses))
     if not wanted:
         return
-    transaction.execute(
-        sa.update(objects)
-        .where(among(objects.c.object_id, sorted({object_id for object_id, _ in wanted})))
-        .values(expires_at=sa.null())
+    named = {object_id for object_id, _ in wanted}
+    standing = sa.update(objects).where(
+        among(objects.c.object_id, sorted(named)), objects.c.expires_at.is_distinct_from(DOOMED)
     )
+    held = transaction.execute(standing.values(expires_at=sa.null()).returning(objects.c.object_id))
+    if set(held.scalars()) != named:
+        raise Overtaken("An object that a task refers to is being deleted.")
     statement = _USE_SQLITE if transaction.is_sqlite else _USE_POSTGRESQL
     statement.run(transaction, [{"object_id": object_id, "sequence": sequence} for object_id, sequence in wanted])
 

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from faas.models import Submission
 from registry import leases, objects, reports, retention, schema, tasks
-from registry.database import Database, Transaction, opened
+from registry.database import Database, Overtaken, Transaction, opened
 from registry.identities import Principal
 from registry.leases import Granted
 from registry.migrate import migrate
@@ -353,3 +353,35 @@ def test_nothing_is_kept_in_an_object_that_is_being_doomed(federation: Federatio
         waiting.result(ANSWER_S)
         second.commit()
     assert federation.attempts(task_id) == ["lost"]
+
+
+def test_nobody_submits_a_task_that_refers_to_an_object_being_doomed(
+    federation: Federation, ada: Principal, site: Agent
+) -> None:
+    argument = federation.write(objects.create, ada.identity_id, "argument")
+    submission = Submission(task_id=new_id(), function=federation.function(ada), objects=[argument.object_id])
+    federation.clock.advance(UNREFERENCED_S + 1)
+    with _rivals(federation) as (first, second, thread):
+        assert len(first.run(lambda transaction: retention.doom(transaction, 10))) == 1
+        items = [tasks.Item(0, submission)]
+        waiting = thread.submit(
+            second.run, lambda transaction: tasks.submit(transaction, ada, submission.task_id, items, [])
+        )
+        second.wait_until_it_waits()
+        first.commit()
+        with pytest.raises(Overtaken):
+            waiting.result(ANSWER_S)
+    [refusal] = federation.submit(ada, submission).refused
+    assert refusal.status == 404
+
+
+def test_work_that_was_overtaken_is_repeated(federation: Federation) -> None:
+    tries: list[int] = []
+
+    def work(transaction: Transaction) -> int:
+        tries.append(1)
+        if len(tries) < 3:
+            raise Overtaken("somebody was quicker")
+        return len(tries)
+
+    assert federation.write(work) == 3
