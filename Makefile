@@ -21,7 +21,7 @@ check: $(VENV)/.complete ## Format, lint, types, who may import whom, and the do
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/unit/test_imports.py
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 format: $(VENV)/.complete ## Format the code and mend what lint can mend
 	$(BIN)/ruff format
