@@ -20,7 +20,7 @@ SUMMARIES = {
     "run": "Run a registered function and print its result.",
     "serve": "Run the service alone, in the foreground.",
     "simulate": "Predict how a workload runs over some sites, by policy.",
-    "status": "Show the service, who you are, and the endpoints; live in a terminal, until Ctrl-C.",
+    "status": "Show the service, who you are, and what the endpoints do, live.",
     "task": "Find, follow and cancel tasks.",
     "token": "Create, list and revoke access tokens.",
     "up": "Run the service and one local endpoint, in the foreground.",

@@ -103,7 +103,7 @@ def status(
     every: Annotated[float, typer.Option(min=0.5, help="Seconds between looks, when live.")] = 2.0,
     as_json: AsJson = False,
 ) -> None:
-    """Show the service, who you are, and the endpoints; live in a terminal, until Ctrl-C."""
+    """Show the service, who you are, and what the endpoints do, live."""
     with open_link() as link:
         snapshot = Snapshot.take(link)
         if as_json:

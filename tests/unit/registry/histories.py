@@ -45,6 +45,7 @@ class Registry(RuleBasedStateMachine):
         self.granted: list[Try] = []
         self.cancels = 0
         self.seen: dict[str, list[str]] = {group: [] for group in self.groups}
+        self.cursors: dict[str, int] = {}
         self.fenced: dict[str, float] = {}
         """Sessions that were replaced, and when each was last heard from."""
         self.seats = {name: Seat(self.agent(name), heard_at=self.now) for name in SITES}
@@ -367,7 +368,9 @@ class Registry(RuleBasedStateMachine):
             seen = self.seen[group]
             for result in page:
                 seen.append(result.task_id)
-                assert result.cursor == len(seen), "a cursor is skipped or used twice"
+                last = self.cursors.get(group)  # a group need not begin to count at one
+                assert last is None or result.cursor == last + 1, "a cursor is skipped or used twice"
+                self.cursors[group] = result.cursor
             ended = {job.task_id for job in self.jobs.values() if job.group_id == group and job.end}
             assert len(seen) == len(ended)
             assert set(seen) == ended
@@ -379,7 +382,7 @@ class Registry(RuleBasedStateMachine):
             list(transaction.execute(sa.select(schema.tasks)).all()),
             list(transaction.execute(attempts).all()),
             {
-                group: results.group_results(transaction, self.ada, group, len(seen), 1000)
-                for group, seen in self.seen.items()
+                group: results.group_results(transaction, self.ada, group, self.cursors.get(group, 0), 1000)
+                for group in self.seen
             },
         )

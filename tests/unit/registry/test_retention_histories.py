@@ -262,7 +262,7 @@ def test_no_history_loses_what_is_needed(empty_federations: Callable[[], Federat
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=25 if registry_url.startswith("sqlite") else 6,
+            max_examples=12 if registry_url.startswith("sqlite") else 3,
             stateful_step_count=30,
             deadline=None,
             database=None,

@@ -40,8 +40,10 @@ POSTS = {
     "/v1/objects/SESSION/parts": "client",
     "/v1/objects/SESSION/complete": "client",
     "/v1/objects/SESSION/keep": "client",
+    "/v1/locations": "admin",
     "/v1/sessions": "endpoint",
     "/v1/sessions/SESSION/lease": "endpoint",
+    "/v1/sessions/SESSION/grants": "endpoint",
     "/v1/sessions/SESSION/report": "endpoint",
     "/v1/sessions/SESSION/heartbeat": "endpoint",
     "/v1/sessions/SESSION/logs": "endpoint",
@@ -200,6 +202,7 @@ def filled(path: str, callers: Callers, group_id: str) -> dict[str, Any]:
         "/v1/objects/SESSION/parts": {"numbers": [1]},
         "/v1/objects/SESSION/complete": {"parts": {"1": "e"}, "sha256": "s"},
         "/v1/objects/SESSION/keep": {},
+        "/v1/locations": {"name": "l", "url": "", "readers": ["ada"], "writers": ["ada"]},
         "/v1/sessions": {
             **{"nonce": "n", "host": "h", "pid": 1, "version": "1", "labels": {"a": "b"}, "replaces": "r"},
             **{"policy": {"identities": {"bob": {"functions": ["f"]}}}, "takeover": False},
@@ -208,6 +211,7 @@ def filled(path: str, callers: Callers, group_id: str) -> dict[str, Any]:
             **{"number": 1, "workers": 1, "idle_workers": 1, "held_s": 0.0, "wait_s": 0.0, "max_tasks": 1},
             "segments": {"o": 1},
         },
+        "/v1/sessions/SESSION/grants": {"attempt": [1, 1], "names": ["n"]},
         "/v1/sessions/SESSION/report": {"outcomes": [outcome], "run_s": {"f": 1.0}, "owners": ["o"]},
         "/v1/sessions/SESSION/heartbeat": {
             **{"lease_number": 1, "held": [[1, 1]], "started": {"1.1": 1.0}, "workers": 1, "idle_workers": 1},
