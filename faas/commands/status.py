@@ -182,10 +182,13 @@ def _broken(endpoint: Endpoint) -> str:
 
 
 def _busy(activity: Activity) -> str:
-    ended = ", ".join(f"{count:,} {state.replace('_', ' ')}" for state, count in sorted(activity.ended.items()))
-    rate = sum(activity.ended.values()) / activity.window_s
+    ended = sum(activity.ended.values())
+    succeeded = activity.ended.get("succeeded", 0)
     text = f"{activity.queued:,} queued, {activity.held:,} in hand; "
-    return text + (f"{ended} in the last minute ({rate:.3g}/s)" if ended else "none ended in the last minute")
+    if not ended:
+        return f"{text}none ended in the last minute"
+    others = f", {ended - succeeded:,} not" if ended > succeeded else ""
+    return f"{text}{succeeded:,} succeeded{others} in the last minute ({ended / activity.window_s:.3g}/s)"
 
 
 def _blocks(blocks: Iterable[Block]) -> str:

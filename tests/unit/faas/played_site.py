@@ -124,7 +124,7 @@ class Faas:
         self.err = output.err
         assert "Traceback" not in output.err
         if "--json" not in arguments and {"list", "status", "stats", "usage"} & set(arguments):
-            assert max(map(len, output.out.splitlines()), default=0) <= 80
+            assert [line for line in output.out.splitlines() if len(line) > 80] == [], output.out
         return output.out
 
     def json(self, *arguments: str) -> Any:
