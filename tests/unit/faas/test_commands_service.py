@@ -198,6 +198,11 @@ def test_what_an_administrator_does_says_how_to_become_one(faas: Faas) -> None:
     assert "admin-credentials.json" in faas.fails("location", "add", "somewhere")
 
 
+def test_a_location_that_is_no_bucket_is_named(faas: Faas, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAAS_CREDENTIALS", str(directory / "admin-credentials.json"))
+    assert "'somewhere' names no bucket" in faas.fails("location", "add", "als", "somewhere")
+
+
 def test_a_pending_result_says_how_to_wait(faas: Faas, client: Client) -> None:
     task_id = client.run(1, function_id=client.register_function(double))
     assert "it is queued. Wait for it with --wait SECONDS" in faas.fails("task", "result", task_id)
