@@ -55,6 +55,9 @@ _END = Prepared(
         }
     )
 )
+_CAUSE_CHARACTERS = 500
+"""Of a task's message, in those of the tasks that depend on it."""
+
 _COUNT = Prepared(
     sa.update(groups)
     .where(groups.c.group_id == sa.bindparam("of_group"))
@@ -138,9 +141,24 @@ def _settle_dependents(transaction: Transaction, ends: list[End]) -> list[End]:
     names = _task_ids(transaction, sorted({link.parent for link in links}))
     doomed: dict[int, End] = {}
     for link in links:
-        message = f"It depends on task {names[link.parent]}, which ended {failed[link.parent].state}."
+        parent = failed[link.parent]
+        message = why_not(names[link.parent], parent.state, parent.message)
         doomed.setdefault(link.child, End(link.child, link.group_id, "dependency_failed", message=message))
     return list(doomed.values())
+
+
+def why_not(parent_id: str, state: str, message: str) -> str:
+    """Why a task cannot run whose parent ended without a value; down a chain, the first cause.
+
+    Example:
+        >>> why_not("0f3c", "failed", "ValueError: no beam")
+        'It depends on task 0f3c, which failed: ValueError: no beam'
+    """
+    if state == "dependency_failed" and message:
+        return message
+    ended = {"cancelled": "was cancelled", "lost": "was lost"}.get(state, "failed")
+    told = message if len(message) <= _CAUSE_CHARACTERS else f"{message[:_CAUSE_CHARACTERS]} …"
+    return f"It depends on task {parent_id}, which {ended}{f': {told}' if told else '.'}"
 
 
 def _free(transaction: Transaction, freed: Counter[int]) -> None:

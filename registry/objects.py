@@ -174,7 +174,9 @@ def own(transaction: Transaction, principal: Principal, object_id: str) -> Store
     """
     found = find(transaction, {object_id}).get(object_id)
     if found is None or found.owner_id != principal.identity_id:
-        raise NotFound(f"There is no object {object_id!r} of yours.", field="object_id")
+        raise NotFound(
+            f"There is no object {object_id[:80]!r} of yours.", fix="`faas object list` shows yours.", field="object_id"
+        )
     return found.finished()
 
 

@@ -14,8 +14,9 @@ from .requirements import Requirements
 
 _FIELDS = {"reads": "files", "writes": "outputs"}
 """What a submission calls it."""
+_FIXES = dict.fromkeys(_FIELDS.values(), "`faas location list` shows the locations that you may use.")
 _MAX_NAMED = 10
-"""Endpoints whose reasons are told."""
+"""Reasons that are told."""
 
 
 def check_placement(
@@ -62,8 +63,9 @@ def check_placement(
         return
     fields = {lacking for _, lacking, _ in reasons}
     field = fields.pop() if len(fields) == 1 else "resources"
-    told = ". ".join(f"At {name}, {reason}" for name, _, reason in reasons[:_MAX_NAMED])
-    more = f", and {len(reasons) - _MAX_NAMED} more are no better" if len(reasons) > _MAX_NAMED else ""
+    each = _told(reasons)
+    told = ". ".join(each[:_MAX_NAMED])
+    more = f", and {len(each) - _MAX_NAMED} more are no better" if len(each) > _MAX_NAMED else ""
     where = {
         "endpoint": "The endpoint cannot run this task",
         "pool": f"No endpoint of the pool {target.reference!r} can run this task",
@@ -71,9 +73,20 @@ def check_placement(
     }
     raise InvalidRequest(
         f"{where[target.kind]}. {told}{more}.",
-        fix="Ask for less or elsewhere; `faas endpoint status NAME` shows what an endpoint has.",
+        fix=_FIXES.get(field, "Ask for less or elsewhere; `faas endpoint status NAME` shows what an endpoint has."),
         field=field,
     )
+
+
+def _told(reasons: list[tuple[str, str, str]]) -> list[str]:
+    """Each reason once, with the endpoints it holds for."""
+    names: dict[str, list[str]] = {}
+    for name, _, reason in reasons:
+        names.setdefault(reason, []).append(name)
+    return [
+        f"At {', '.join(some[:3])}{f' and {len(some) - 3} more' if len(some) > 3 else ''}, {reason}"
+        for reason, some in names.items()
+    ]
 
 
 def _lacks(

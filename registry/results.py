@@ -53,7 +53,7 @@ def group_results(
     if owner is None:
         return []
     if owner != principal.identity_id:
-        raise NotFound(f"There is no task group {group_id!r} of yours.", field="group_id")
+        raise unknown_group(group_id)
     return [
         GroupResult(
             task_id=row.task_id,
@@ -118,6 +118,15 @@ def parents_of(transaction: Transaction, children: list[int]) -> dict[int, list[
 def unknown_task(task_id: str) -> NotFound:
     """The refusal for a task id that is unknown or another identity's, which look the same from outside."""
     return NotFound(f"There is no task {task_id!r} of yours.", fix="`faas task list` shows yours.", field="task_id")
+
+
+def unknown_group(group_id: str) -> NotFound:
+    """The refusal for a group id that is unknown or another identity's."""
+    return NotFound(
+        f"There is no task group {group_id[:80]!r} of yours.",
+        fix="`faas task show ID` names the group of a task.",
+        field="group_id",
+    )
 
 
 def _location(row: AnyRow) -> Location | None:

@@ -6,13 +6,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from faas.errors import InvalidRequest, NotFound
+from faas.errors import InvalidRequest
 from faas.models import TASK_STATES, Attempt, Group, Location, Task, TaskPage, TaskQuery
 
 from .database import AnyRow, Transaction
 from .identities import Principal
 from .requirements import requirements_of
-from .results import unknown_task
+from .results import unknown_group, unknown_task
 from .schema import attempts, classes, dependencies, endpoints, functions, groups, objects, task_tags, tasks
 
 MAX_PAGE = 1_000
@@ -99,7 +99,7 @@ def group(transaction: Transaction, principal: Principal, group_id: str) -> Grou
         sa.select(groups).where(groups.c.group_id == group_id, groups.c.owner_id == principal.identity_id)
     ).first()
     if row is None:
-        raise NotFound(f"There is no task group {group_id!r} of yours.", field="group_id")
+        raise unknown_group(group_id)
     counted = transaction.execute(
         sa.select(tasks.c.state, sa.func.count()).where(tasks.c.group_id == group_id).group_by(tasks.c.state)
     )

@@ -14,7 +14,7 @@ from faas.models import TERMINAL_STATES, Refusal, Submission, SubmitResponse
 
 from . import objects as object_registry
 from .database import Transaction
-from .endings import End, finish
+from .endings import End, finish, why_not
 from .identities import Principal
 from .object_uses import use
 from .prepared import Prepared, Row, among
@@ -310,7 +310,7 @@ def _add_dependencies(transaction: Transaction, group_id: str, parents: dict[str
     if not parents:
         return
     wanted = sorted({parent for named in parents.values() for parent in named})
-    query = sa.select(tasks.c.sequence, tasks.c.task_id, tasks.c.state).order_by(tasks.c.sequence)
+    query = sa.select(tasks.c.sequence, tasks.c.task_id, tasks.c.state, tasks.c.message).order_by(tasks.c.sequence)
     query = query.where(among(tasks.c.task_id, wanted)).with_for_update()
     found = {row.task_id: row for row in transaction.execute(query).all()}
     children = sequences(transaction, list(parents))
@@ -330,7 +330,7 @@ def _add_dependencies(transaction: Transaction, group_id: str, parents: dict[str
             if parent.state not in TERMINAL_STATES:
                 unfinished += 1
             elif parent.state != "succeeded":
-                broken = broken or f"It depends on task {parent_id}, which {_ended(parent.state)}."
+                broken = broken or why_not(parent_id, parent.state, parent.message or "")
         if broken:
             ends.append(End(child, group_id, "dependency_failed", message=broken))
         waits.append({"s": child, "waiting": unfinished, "to_state": "waiting" if unfinished else "queued"})
@@ -343,10 +343,6 @@ def sequences(transaction: Transaction, task_ids: list[str]) -> dict[str, int]:
     """Task ids to the service's sequence numbers."""
     query = sa.select(tasks.c.task_id, tasks.c.sequence).where(among(tasks.c.task_id, task_ids))
     return {row.task_id: row.sequence for row in transaction.execute(query).all()}
-
-
-def _ended(state: str) -> str:
-    return {"cancelled": "was cancelled", "lost": "was lost"}.get(state, "failed")
 
 
 def _refusal(item: Item, refusal: RequestRefused) -> Refusal:

@@ -191,10 +191,18 @@ def test_any_is_refused_with_every_endpoints_reason(
 
 def test_many_endpoints_reasons_are_cut_short(federation: Federation, ada: Principal) -> None:
     for number in range(13):
-        federation.agent(ada, f"site{number:02}")
+        federation.agent(ada, f"site{number:02}", shapes={"own": Shape(cores=number + 1)})
     refusal = _refusal(federation, ada, resources={"gpus": 2})
     assert refusal.detail.count("no worker has 2 GPUs") == 10
     assert "and 3 more are no better" in refusal.detail
+
+
+def test_a_reason_is_told_once_for_all_endpoints_it_holds_for(federation: Federation, ada: Principal) -> None:
+    for number in range(13):
+        federation.agent(ada, f"site{number:02}")
+    refusal = _refusal(federation, ada, resources={"gpus": 2})
+    assert refusal.detail.count("no worker has 2 GPUs") == 1
+    assert "At site00, site01, site02 and 10 more, no worker" in refusal.detail
 
 
 def test_what_a_function_needs_counts_too(federation: Federation, ada: Principal, shaped: Agent) -> None:
