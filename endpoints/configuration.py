@@ -314,8 +314,7 @@ def _complaint(error: Any) -> str:
     where = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         return f"unknown key {where!r}"
-    what = str(error["msg"]).removeprefix("Value error, ")
-    return f"{where}: {what}" if where else what
+    return f"{where}: {error['msg']}" if where else str(error["msg"])
 
 
 def load_credentials(places: Places) -> Credentials:

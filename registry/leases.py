@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
 from faas.errors import Conflict
-from faas.models import DEFAULT_ENVIRONMENT, DEFAULT_SHAPE, AttemptKey
+from faas.models import DEFAULT_ENVIRONMENT, DEFAULT_SHAPE, AttemptKey, Pool
 
 from .database import Transaction
 from .endpoints import Site, all_sites, in_pool, pool_members, site
 from .holdings import holders
 from .identities import list_identities
-from .locations import backed, registered
+from .locations import Registered, backed, registered
 from .prepared import Prepared, among, from_json
 from .requirements import Requirements, requirements_of
 from .schema import QUEUED, attempts, classes, identities, leases, objects, tasks
@@ -108,8 +109,8 @@ def first_come(candidates: list[Candidate], count: int) -> list[int]:
     return [each.sequence for each in candidates[:count]]
 
 
-Wanted = Callable[[QueuedClass], bool]
-"""Whether there is a worker for a class."""
+Wanted = Callable[[Site, list[QueuedClass]], bool]
+"""Given the endpoint and the classes it may run, whether it would take anything."""
 
 
 def lease(
@@ -181,56 +182,90 @@ def has_work(transaction: Transaction, endpoint_id: str, session_id: str, number
     before = next(iter(_LAST.rows(transaction, of_session=session_id)), None)
     if before is not None and before.number >= number:
         return True
-    return not is_active(transaction, endpoint_id, session_id) or any(
-        map(wanted, eligible(transaction, site(transaction, endpoint_id)))
-    )
+    if not is_active(transaction, endpoint_id, session_id):
+        return True
+    here = site(transaction, endpoint_id)
+    return wanted(here, eligible(transaction, here))
 
 
 def eligible(transaction: Transaction, here: Site) -> list[QueuedClass]:
     """The classes with queued tasks that this endpoint may run."""
-    rows = _CLASSES.rows(transaction)
-    waiting = [row for row in rows if row.head is not None]
-    if not waiting:
-        return []
-    pools = pool_members(transaction) if any(row.target_kind == "pool" for row in waiting) else {}
-    needs = {row.class_id: requirements_of(row.requirements) for row in waiting}
-    located = any(each.reads or each.writes for each in needs.values())
-    names = list_identities(transaction) if located or any(row.owner_id != here.owner_id for row in waiting) else {}
-    known = registered(transaction) if located else {}
-    found = []
-    for row in waiting:
-        if row.target_kind == "endpoint" and row.target != here.endpoint_id:
-            continue
-        if row.target_kind == "pool":
-            pool = pools.get((row.owner_id, row.target))
-            if pool is None or not in_pool(here, pool):
+    queue = _Queue.of(transaction)
+    found = queue.at(here)
+    if all(each.local for each in found):
+        return found
+    return _told_of_others(transaction, here, found, queue.needs, queue.names)
+
+
+def eligible_everywhere(transaction: Transaction) -> dict[str, list[QueuedClass]]:
+    """The classes with queued tasks that each endpoint may run whose agent is heard from, by endpoint."""
+    queue = _Queue.of(transaction)
+    return {endpoint_id: queue.at(here) for endpoint_id, here in all_sites(transaction, online=True).items()}
+
+
+class _Queue:
+    """The classes with queued tasks, and what decides where they may run; each read once, when it is asked for."""
+
+    def __init__(self, transaction: Transaction, waiting: list[Any]) -> None:
+        self._transaction = transaction
+        self._waiting = waiting
+        self.needs = {row.class_id: requirements_of(row.requirements) for row in waiting}
+
+    @classmethod
+    def of(cls, transaction: Transaction) -> _Queue:
+        return cls(transaction, [row for row in _CLASSES.rows(transaction) if row.head is not None])
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """Names of identities by id."""
+        return list_identities(self._transaction)
+
+    @cached_property
+    def _pools(self) -> dict[tuple[str, str], Pool]:
+        return pool_members(self._transaction)
+
+    @cached_property
+    def _locations(self) -> dict[str, Registered]:
+        return registered(self._transaction)
+
+    def at(self, here: Site) -> list[QueuedClass]:
+        """Those that this endpoint may run, as far as that can be said without a look at the others."""
+        found = []
+        for row in self._waiting:
+            if row.target_kind == "endpoint" and row.target != here.endpoint_id:
                 continue
-        needed = needs[row.class_id]
-        shape = here.shape_for(needed)
-        if shape is None or not here.works(needed.environment):
-            continue
-        owner = names.get(row.owner_id, "")
-        local = True
-        if needed.reads or needed.writes:
-            if here.lacks_locations(needed, row.owner_id, owner, backed(needed, known, owner)) is not None:
+            if row.target_kind == "pool":
+                pool = self._pools.get((row.owner_id, row.target))
+                if pool is None or not in_pool(here, pool):
+                    continue
+            needed = self.needs[row.class_id]
+            shape = here.shape_for(needed)
+            if shape is None or not here.works(needed.environment):
                 continue
-            local = here.lacks_locations(needed, row.owner_id, owner) is None
-        if here.allows(row.owner_id, owner, row.function_id):
-            found.append(
-                QueuedClass(
-                    row.class_id,
-                    row.owner_id,
-                    row.function_id,
-                    row.priority,
-                    row.head,
-                    row.queued,
-                    shape,
-                    needed.environment or DEFAULT_ENVIRONMENT,
-                    local,
-                    bulky=needed.bulky,
+            own = row.owner_id == here.owner_id
+            local = True
+            if needed.reads or needed.writes:
+                owner = self.names.get(row.owner_id, "")
+                leave = backed(needed, self._locations, owner)
+                if here.lacks_locations(needed, row.owner_id, owner, leave) is not None:
+                    continue
+                local = here.lacks_locations(needed, row.owner_id, owner) is None
+            if own or here.allows(row.owner_id, self.names.get(row.owner_id, ""), row.function_id):
+                found.append(
+                    QueuedClass(
+                        row.class_id,
+                        row.owner_id,
+                        row.function_id,
+                        row.priority,
+                        row.head,
+                        row.queued,
+                        shape,
+                        needed.environment or DEFAULT_ENVIRONMENT,
+                        local,
+                        bulky=needed.bulky,
+                    )
                 )
-            )
-    return found if all(each.local for each in found) else _told_of_others(transaction, here, found, needs, names)
+        return found
 
 
 def _told_of_others(

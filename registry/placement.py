@@ -58,7 +58,7 @@ def check_placement(
         if needed.reads or needed.writes:
             _check_backed(needed, backed)
         return
-    reasons = [(site.name, *_lacks(site, needed, *identity, backed)) for site in candidates]
+    reasons = [(site.name, *lacks(site, needed, *identity, backed)) for site in candidates]
     if not all(reason for _, _, reason in reasons):
         return
     fields = {lacking for _, lacking, _ in reasons}
@@ -89,7 +89,7 @@ def _told(reasons: list[tuple[str, str, str]]) -> list[str]:
     ]
 
 
-def _lacks(
+def lacks(
     site: Site, needed: Requirements, identity_id: str, identity: str, backed: Collection[tuple[str, str]]
 ) -> tuple[str, str]:
     """Why a task cannot run at an endpoint: the field of a submission, and the reason; both empty if it may."""

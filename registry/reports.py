@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from faas.models import Outcome
+from collections.abc import Callable
+
+import sqlalchemy as sa
+
+from faas.models import TERMINAL_STATES, AttemptKey, Outcome
 
 from . import object_uses, objects
 from .attempts import Facts, Settled, load, settle
 from .database import Transaction
 from .endpoints import site
 from .identities import list_identities
+from .outcomes import MAX_HANDOUTS
+from .prepared import among
+from .schema import tasks
+
+_OWN = ("exception", "crash")
+"""Kinds of failures that may be of an endpoint's making, though the task's own code showed them."""
 
 
 def named_segments(
@@ -19,7 +29,18 @@ def named_segments(
     return objects.segments_granted(transaction, endpoint_id, named, hold=hold)
 
 
-def report(transaction: Transaction, endpoint_id: str, outcomes: list[Outcome], sizes: dict[str, int]) -> int:
+Forgive = Callable[[str, str, int, int], bool]
+"""Given an endpoint, a function, a task's class and how often the task was lost: whether its failure there is the
+endpoint's fault, and it is to run elsewhere."""
+
+
+def report(
+    transaction: Transaction,
+    endpoint_id: str,
+    outcomes: list[Outcome],
+    sizes: dict[str, int],
+    forgive: Forgive | None = None,
+) -> int:
     """Take in an agent's outcomes; returns how many changed nothing (late, repeated, or not its own).
 
     Args:
@@ -27,11 +48,13 @@ def report(transaction: Transaction, endpoint_id: str, outcomes: list[Outcome], 
         endpoint_id: the endpoint whose token reported.
         outcomes: what became of attempts of this endpoint, in any session.
         sizes: the stored size of each segment of this endpoint that was found in the store.
+        forgive: judges failures of tasks' own code; those it forgives count as losses, not as failures.
     """
     granted = named_segments(transaction, endpoint_id, outcomes, hold=True)
     facts = load(transaction, endpoint_id, [outcome.attempt.sequence for outcome in outcomes])
     naming = [outcome for outcome in outcomes if outcome.objects]
     may_name = object_uses.granted_to(transaction, [each.attempt.sequence for each in naming]) if naming else {}
+    forgiven = _forgiven(transaction, endpoint_id, outcomes, facts, forgive) if forgive is not None else set()
     settled = []
     for outcome in outcomes:
         problem = _misplaced(outcome, granted, sizes, facts)
@@ -44,7 +67,7 @@ def report(transaction: Transaction, endpoint_id: str, outcomes: list[Outcome], 
         settled.append(
             Settled(
                 outcome.attempt,
-                outcome.state,
+                "lost" if outcome.attempt in forgiven else outcome.state,
                 kind=outcome.kind,
                 message=outcome.message[:2000],
                 location=outcome.location,
@@ -63,6 +86,37 @@ def report(transaction: Transaction, endpoint_id: str, outcomes: list[Outcome], 
         },
     )
     return applied.dropped
+
+
+def _forgiven(
+    transaction: Transaction, endpoint_id: str, outcomes: list[Outcome], facts: Facts, forgive: Forgive
+) -> set[AttemptKey]:
+    """The attempts whose failure is taken for a loss of their endpoint's making.
+
+    So they count against ``max_losses``, and only while that leaves room: no task runs more often than it may be lost.
+    Those that must not run again once they have started are charged as ever.
+    """
+    judged = {}
+    for outcome in outcomes:
+        task = facts.get((outcome.attempt.sequence, outcome.attempt.number))
+        if outcome.state == "failed" and outcome.kind in _OWN and task is not None and task.attempt_ended_at is None:
+            judged[outcome.attempt] = task
+    if not judged:
+        return set()
+    query = sa.select(tasks.c.sequence, tasks.c.function_id, tasks.c.class_id).where(
+        among(tasks.c.sequence, sorted({key.sequence for key in judged}))
+    )
+    known = {row.sequence: row for row in transaction.execute(query)}
+    return {
+        key
+        for key, task in judged.items()
+        if forgive(endpoint_id, known[key.sequence].function_id, known[key.sequence].class_id, task.losses)
+        and task.idempotent
+        and task.state not in TERMINAL_STATES
+        and task.attempt_state != "recalled"
+        and task.losses < task.max_losses
+        and task.attempts < MAX_HANDOUTS
+    }
 
 
 def owners_served(transaction: Transaction, endpoint_id: str, owners: list[str]) -> list[str]:

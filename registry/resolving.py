@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import msgspec
@@ -19,7 +21,7 @@ from .locations import Registered, backed, locations_of, registered
 from .placement import check_placement
 from .prepared import Prepared, Row
 from .requirements import NO_REQUIREMENTS, Requirements, effective, stated
-from .schema import classes
+from .schema import QUEUED, attempts, classes, tasks
 
 _MAX_TRIES = 1_000_000
 _PRIORITY_BOUND = 1_000_000
@@ -39,12 +41,24 @@ _TOUCH = Prepared(
 )
 
 
-class Resolver:
-    """Looks up each function, target and class of a batch once."""
+Bind = Callable[[str, Sequence[str], Mapping[str, int]], "str | None"]
+"""Given a function, the endpoints that could run it and the unfinished tasks bound to each: the one that is to."""
 
-    def __init__(self, transaction: Transaction, principal: Principal) -> None:
+
+class Resolver:
+    """Looks up each function, target and class of a batch once.
+
+    Args:
+        transaction: the transaction.
+        principal: whose tasks they are.
+        bind: chooses an endpoint at once for each task whose target leaves a choice; None to leave it open.
+    """
+
+    def __init__(self, transaction: Transaction, principal: Principal, bind: Bind | None = None) -> None:
         self._transaction = transaction
         self._principal = principal
+        self._bind = bind
+        self._choices: dict[tuple[object, ...], _Choosing] = {}
         self._functions: dict[str, function_registry.Resolved | RequestRefused] = {}
         self._targets: dict[str, endpoint_registry.Target | RequestRefused] = {}
         self._classes: dict[tuple[str, endpoint_registry.Target, int, Requirements], int | RequestRefused] = {}
@@ -103,7 +117,41 @@ class Resolver:
                 "losses": 0,
                 "submitted_at": self._transaction.now,
             }
+            if self._bind is not None and target.kind != "endpoint":
+                could = self._candidates(function_id, target, needed)
+                self._choices[key] = _Choosing(
+                    int(self._rows[key]["class_id"]), function_id, submission.priority, needed, could
+                )
+        if self._bind is not None and (choosing := self._choices.get(key)) is not None and choosing.candidates:
+            return {**self._rows[key], "class_id": self._bound_class(self._bind, choosing)}
         return self._rows[key]
+
+    def _candidates(self, function_id: str, target: endpoint_registry.Target, needed: Requirements) -> list[str]:
+        """The endpoints that could run a task, in a stable order; those that are heard from, where any is."""
+        here = (self._principal.identity_id, self._principal.identity)
+        leave = backed(needed, self.locations, self._principal.identity) if needed.reads or needed.writes else ()
+        could = [
+            site.endpoint_id
+            for site in endpoint_registry.members(self._transaction, self._principal, target)
+            if site.allows(*here, function_id)
+            and site.shape_for(needed) is not None
+            and site.lacks_locations(needed, *here, leave) is None
+        ]
+        online = endpoint_registry.all_sites(self._transaction, online=True)
+        return [endpoint_id for endpoint_id in could if endpoint_id in online] or could
+
+    def _bound_class(self, bind: Bind, choosing: _Choosing) -> int:
+        """The class of a task that is bound to an endpoint now; the task's own row keeps the target that was given."""
+        chosen = bind(choosing.function_id, choosing.candidates, self._backlog)
+        if chosen is None:
+            return choosing.class_id
+        self._backlog[chosen] = self._backlog.get(chosen, 0) + 1
+        target = endpoint_registry.Target("endpoint", chosen)
+        return self.task_class(choosing.function_id, target, choosing.priority, choosing.needed)
+
+    @cached_property
+    def _backlog(self) -> dict[str, int]:
+        return bound_backlog(self._transaction)
 
     def _data_needs(self, submission: Submission) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
         return (
@@ -190,6 +238,38 @@ class Resolver:
             if now - row.used_at < CLASS_TOUCHED_S or _TOUCH.rows(self._transaction, of_class=row.class_id, now=now):
                 return int(row.class_id)
         return None
+
+
+@dataclass(frozen=True)
+class _Choosing:
+    """What tasks have in common that are bound one by one."""
+
+    class_id: int
+    """Of those that are left open."""
+    function_id: str
+    priority: int
+    needed: Requirements
+    candidates: list[str]
+
+
+def bound_backlog(transaction: Transaction) -> dict[str, int]:
+    """Unfinished tasks by endpoint: those that it was granted, and those queued for it alone."""
+    granted = (
+        sa.select(attempts.c.endpoint_id, sa.func.count())
+        .where(attempts.c.ended_at.is_(None))
+        .group_by(attempts.c.endpoint_id)
+    )
+    queued = (
+        sa.select(classes.c.target, sa.func.count())
+        .join(tasks, tasks.c.class_id == classes.c.class_id)
+        .where(classes.c.target_kind == "endpoint", tasks.c.state == QUEUED)
+        .group_by(classes.c.target)
+    )
+    found: dict[str, int] = {}
+    for query in (granted, queued):
+        for endpoint_id, count in transaction.execute(query):
+            found[endpoint_id] = found.get(endpoint_id, 0) + count
+    return found
 
 
 def _check_common(submission: Submission) -> None:

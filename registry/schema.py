@@ -365,3 +365,12 @@ service_clock = sa.Table(
     sa.Column("alive_at", Time, nullable=False),
     sa.Column("resumed_at", Time, nullable=False),
 )
+
+site_model = sa.Table(
+    "site_model",
+    metadata,
+    sa.Column("kind", sa.String(32), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("learned", sa.Text, nullable=False),
+)
+"""What the router has learned of its sites, as its model tells it."""

@@ -18,7 +18,7 @@ from .endings import End, finish, why_not
 from .identities import Principal
 from .object_uses import use
 from .prepared import Prepared, Row, among
-from .resolving import Resolver
+from .resolving import Bind, Resolver
 from .schema import dependencies, groups, task_tags, tasks
 
 _MAX_TAGS = 32
@@ -82,7 +82,12 @@ class Item:
 
 
 def submit(
-    transaction: Transaction, principal: Principal, group_id: str, items: list[Item], refused: list[Refusal]
+    transaction: Transaction,
+    principal: Principal,
+    group_id: str,
+    items: list[Item],
+    refused: list[Refusal],
+    bind: Bind | None = None,
 ) -> SubmitResponse:
     """Accept what can be accepted of a batch; what cannot is listed with its reason.
 
@@ -94,6 +99,7 @@ def submit(
         group_id: the task group; created on first use.
         items: well-formed items.
         refused: items already refused while they were decoded.
+        bind: chooses an endpoint for each task at once, for policies that bind early.
 
     Raises:
         InvalidRequest: the group id is no UUID.
@@ -103,7 +109,7 @@ def submit(
     _ensure_group(transaction, principal, group_id)
     refused = list(refused)
     items = _well_formed(items, refused)
-    resolver = Resolver(transaction, principal)
+    resolver = Resolver(transaction, principal, bind)
     known = _known_digests(transaction, [item.submission.task_id for item in items])
     parents_known = _known_digests(
         transaction, sorted({parent for item in items for parent in item.submission.dependencies})

@@ -23,6 +23,14 @@ RetentionDays = Annotated[
     float | None,
     typer.Option(help="Keep tasks and results so many days after the end, or FAAS_RETENTION_DAYS. [default: 30]"),
 ]
+PolicyName = Annotated[
+    str | None,
+    typer.Option(
+        "--policy",
+        help="What goes where: first_free, fastest, or for comparison round_robin, shortest_backlog, pinned; or "
+        "FAAS_POLICY. [default: first_free]",
+    ),
+]
 
 
 def serve(
@@ -38,6 +46,7 @@ def serve(
         str | None, typer.Option(help="Where others reach the service. [default: from host and port]")
     ] = None,
     retention_days: RetentionDays = None,
+    policy: PolicyName = None,
     log_level: Annotated[
         str | None, typer.Option(help="critical, error, warning, info or debug. [default: warning]")
     ] = None,
@@ -60,6 +69,7 @@ def serve(
         store_url=store,
         public_url=public_url,
         retention_days=retention_days,
+        policy=policy,
         log_level=log_level,
     )
     from router.app import serve as serve_forever

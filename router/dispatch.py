@@ -10,15 +10,16 @@ from dataclasses import dataclass
 from faas.models import AttemptKey, Demand, Grant, LeaseRequest, LeaseResponse
 from registry import leases, objects
 from registry.database import Database, StandingWork, Transaction
-from registry.endpoints import Site, all_sites
+from registry.endpoints import Site
 from registry.identities import Principal
 from registry.leases import Granted, QueuedClass, Share
 from registry.objects import StoredObject
 from router.affinity import near, pick
+from router.foresight import Foresight
 from router.grants import grant_each
 from router.minted import Minted
 from router.outlook import Outlook
-from router.policies import Capacity, Holds, Policy, Waiting
+from router.policies import POLICIES, Capacity, Holds, Waiting
 from router.references import NOTHING, Granting, References, look_up
 from router.run_times import RunTimes
 from router.store import Store
@@ -29,6 +30,9 @@ MAX_WAIT_S = 25.0
 _SEGMENTS_IN_STOCK = 2
 _DEMAND_FRESH_S = 1.0
 _DEMAND_PAUSE_S = 0.2
+_LEAST_PAUSE_S = 0.02
+"""Between two looks at what was held back."""
+_FIRST_FREE = POLICIES["first_free"]
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,34 @@ class _Answer:
     references: References
 
 
+@dataclass
+class _Asking:
+    """A lease request while it is open."""
+
+    endpoint_id: str
+    session_id: str
+    request: LeaseRequest
+    capacity: Capacity
+    held_back_until: float = math.inf
+    """When (monotonic) something that was kept back from it may be had after all."""
+
+    def held_back_s(self) -> float:
+        """Seconds until then."""
+        return max(_LEAST_PAUSE_S, self.held_back_until - time.monotonic())
+
+
 class Dispatch:
-    """Answers lease requests by a policy, and reckons each endpoint's share of the backlog."""
+    """Answers lease requests by a policy, and reckons each endpoint's share of the backlog.
+
+    Args:
+        database: with the tasks.
+        store: where segments are.
+        wakeups: wakes requests that wait.
+        run_times: measured.
+        foresight: what other policies than ``first_free`` decide by; None for that one, which needs nothing.
+        minted: segments granted.
+        granting: grants for what tasks refer to.
+    """
 
     def __init__(
         self,
@@ -47,7 +77,7 @@ class Dispatch:
         store: Store,
         wakeups: Wakeups,
         run_times: RunTimes,
-        policy: Policy,
+        foresight: Foresight | None,
         minted: Minted,
         granting: Granting,
     ) -> None:
@@ -55,7 +85,7 @@ class Dispatch:
         self._store = store
         self._wakeups = wakeups
         self._run_times = run_times
-        self._policy = policy
+        self._foresight = foresight
         self._minted = minted
         self._granting = granting
         self._standing: dict[str, StandingWork[_Answer | None]] = {}
@@ -69,33 +99,36 @@ class Dispatch:
         Raises:
             Conflict: the session is over.
         """
-        capacity = Capacity.of(request)
         endpoint_id = principal.endpoint_id
-        arguments = (endpoint_id, session_id, request, capacity)
+        asking = _Asking(endpoint_id, session_id, request, Capacity.of(request))
+        if self._foresight is not None:
+            self._foresight.asked(endpoint_id, asking.capacity)
         # An agent asks once at a time. A request before this one has nobody who listens any more, and must not be
         # granted what this one does not ask for: its workers may be gone.
         if (older := self._standing.pop(session_id, None)) is not None:
             older.withdraw()
-        standing = self._standing[session_id] = self._database.stand_by(self._lease_if_any, *arguments)
+        standing = self._standing[session_id] = self._database.stand_by(self._lease_if_any, asking)
 
         async def look() -> _Answer | None:
             # Whatever made work has mostly brought the answer along. Else reading first spares a wait a commit.
             answer = standing.result()
             if self._standing.get(session_id) is not standing:
                 return answer or _Answer([], [], NOTHING)
-            if answer is None and await self._database.glance(self._has_work, *arguments):
-                answer = await self._database.write(self._lease, *arguments)
+            if answer is None and await self._database.glance(self._has_work, asking):
+                answer = await self._database.write(self._lease, asking)
             return answer if answer and answer.tasks else None
 
         wait_s = min(request.wait_s, MAX_WAIT_S)
         try:
-            answer = await self._wakeups.until(look, wait_s, WORK, session(session_id))
+            answer = await self._wakeups.until(look, wait_s, WORK, session(session_id), recheck_s=asking.held_back_s)
         finally:
             standing.withdraw()
             if self._standing.get(session_id) is standing:
                 del self._standing[session_id]
         if answer is None or not answer.tasks:
             return LeaseResponse(number=request.number)
+        if self._foresight is not None:
+            self._foresight.granted(endpoint_id, session_id, request.number, answer.tasks)
         tasks = await self._granting.leased(answer.tasks, answer.references)
         self._minted.remember(endpoint_id, answer.segments)
         segments = await grant_each(self._store, answer.segments, "PUT")
@@ -113,28 +146,34 @@ class Dispatch:
             },
         )
 
-    def _has_work(
-        self, transaction: Transaction, endpoint_id: str, session_id: str, request: LeaseRequest, capacity: Capacity
-    ) -> bool:
-        def wanted(candidate: QueuedClass) -> bool:
-            return capacity.takes(candidate, self._run_times.seconds)
+    def _has_work(self, transaction: Transaction, asking: _Asking) -> bool:
+        def wanted(site: Site, waiting: list[QueuedClass]) -> bool:
+            if self._foresight is not None:
+                return bool(self._choose(transaction, site, waiting, asking))
+            return any(asking.capacity.takes(candidate, self._run_times.seconds) for candidate in waiting)
 
-        return leases.has_work(transaction, endpoint_id, session_id, request.number, wanted)
+        return leases.has_work(transaction, asking.endpoint_id, asking.session_id, asking.request.number, wanted)
 
-    def _lease_if_any(
-        self, transaction: Transaction, endpoint_id: str, session_id: str, request: LeaseRequest, capacity: Capacity
-    ) -> _Answer | None:
-        answer = self._lease(transaction, endpoint_id, session_id, request, capacity)
+    def _lease_if_any(self, transaction: Transaction, asking: _Asking) -> _Answer | None:
+        answer = self._lease(transaction, asking)
         return answer if answer.tasks else None
 
-    def _lease(
-        self, transaction: Transaction, endpoint_id: str, session_id: str, request: LeaseRequest, capacity: Capacity
-    ) -> _Answer:
-        def choose(site: Site, waiting: list[QueuedClass]) -> list[Share]:
+    def _choose(self, transaction: Transaction, site: Site, waiting: list[QueuedClass], asking: _Asking) -> list[Share]:
+        if self._foresight is None:
             outlook = Outlook(run_s=self._run_times.seconds)
-            return self._policy.choose(site, capacity, Waiting(near(waiting)), outlook, Holds()).shares
+            return _FIRST_FREE.choose(site, asking.capacity, Waiting(near(waiting)), outlook, Holds()).shares
+        choice = self._foresight.choose(transaction, site, asking.capacity, near(waiting))
+        asking.held_back_until = time.monotonic() + self._foresight.seconds_until(choice)
+        return choice.shares
 
-        granted = leases.lease(transaction, endpoint_id, session_id, request.number, request.max_tasks, choose, pick)
+    def _lease(self, transaction: Transaction, asking: _Asking) -> _Answer:
+        def choose(site: Site, waiting: list[QueuedClass]) -> list[Share]:
+            return self._choose(transaction, site, waiting, asking)
+
+        endpoint_id, request = asking.endpoint_id, asking.request
+        granted = leases.lease(
+            transaction, endpoint_id, asking.session_id, request.number, request.max_tasks, choose, pick
+        )
         segments = [
             objects.create(transaction, owner_id, "segment", endpoint_id=endpoint_id)
             for owner_id in sorted({task.owner_id for task in granted})
@@ -173,13 +212,12 @@ class Dispatch:
 
     def _apportion(self, transaction: Transaction) -> dict[str, Demand]:
         """Split each class's backlog evenly over the online endpoints that may run it, there by shape of worker."""
+        if self._foresight is not None:
+            return self._foresight.demand(transaction)
         queued = leases.count_queued(transaction)
         if not queued:
             return {}
-        sites = {
-            endpoint_id: leases.eligible(transaction, site)
-            for endpoint_id, site in all_sites(transaction, online=True).items()
-        }
+        sites = leases.eligible_everywhere(transaction)
         takers: dict[int, int] = {}
         for waiting in sites.values():
             for candidate in waiting:

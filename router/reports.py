@@ -10,6 +10,7 @@ from registry import reports as report_registry
 from registry.database import Database, Transaction
 from registry.identities import Principal
 from registry.objects import StoredObject
+from router.foresight import Foresight
 from router.grants import grant
 from router.hints import Hints
 from router.minted import Minted
@@ -20,12 +21,22 @@ from router.store import Store
 class Reports:
     """Takes in what agents report."""
 
-    def __init__(self, database: Database, store: Store, hints: Hints, run_times: RunTimes, minted: Minted) -> None:
+    def __init__(
+        self,
+        database: Database,
+        store: Store,
+        hints: Hints,
+        run_times: RunTimes,
+        minted: Minted,
+        foresight: Foresight | None = None,
+    ) -> None:
         self._database = database
         self._store = store
         self._hints = hints
         self._run_times = run_times
         self._minted = minted
+        self._foresight = foresight
+        self._forgive = None if foresight is None else foresight.forgive
 
     async def take(self, principal: Principal, session_id: str, request: ReportRequest) -> ReportResponse:
         """Count a report's outcomes; says what was dropped, what to stop, and where the next results go."""
@@ -42,6 +53,8 @@ class Reports:
         dropped, segments, recalled = await self._database.write(
             self._count, principal.endpoint_id, session_id, request, sizes
         )
+        if self._foresight is not None:
+            self._foresight.reported(principal.endpoint_id, request)
         # A segment that counts is never written again: only the registry's word of it, with its size, is taken now.
         self._minted.forget(principal.endpoint_id, sizes)
         self._minted.remember(principal.endpoint_id, segments)
@@ -75,11 +88,10 @@ class Reports:
         await self._store.write(segment.key, data)
         return len(data)
 
-    @staticmethod
     def _count(
-        transaction: Transaction, endpoint_id: str, session_id: str, request: ReportRequest, sizes: dict[str, int]
+        self, transaction: Transaction, endpoint_id: str, session_id: str, request: ReportRequest, sizes: dict[str, int]
     ) -> tuple[int, list[StoredObject], list[AttemptKey]]:
-        dropped = report_registry.report(transaction, endpoint_id, request.outcomes, sizes)
+        dropped = report_registry.report(transaction, endpoint_id, request.outcomes, sizes, self._forgive)
         wanted = list(dict.fromkeys(request.owners))
         owners = report_registry.owners_served(transaction, endpoint_id, wanted) if wanted else []
         segments = [objects.create(transaction, owner_id, "segment", endpoint_id=endpoint_id) for owner_id in owners]

@@ -27,6 +27,7 @@ _SOURCES = {
     "tls_key": "--tls-key",
     "public_url": "--public-url",
     "log_level": "--log-level",
+    "policy": "--policy or FAAS_POLICY",
     "retention_days": "--retention-days or FAAS_RETENTION_DAYS",
 }
 
@@ -57,6 +58,11 @@ class ServiceSettings(BaseSettings):
     tls_key: Path | None = None
     insecure: bool = False
     """Serve other machines without TLS: every token then crosses the network in the clear."""
+    policy: str = "first_free"
+    """What goes where: ``first_free``, ``fastest``, ``round_robin``, ``shortest_backlog``, ``pinned``, or an installed
+    package's."""
+    overcommit: float = Field(default=1.5, ge=1, le=100)
+    """How many times what is expected to be needed is asked for in blocks, by policies that foresee."""
     lease_timeout_s: float = Field(default=15, ge=1)
     retention_days: float = Field(default=30, ge=1 / 24)
     """How long tasks and their results are kept after the tasks ended."""

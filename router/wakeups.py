@@ -57,13 +57,20 @@ class Wakeups:
                 if not waiting:
                     del self._waiting[topic]
 
-    async def until(self, look: Callable[[], Awaitable[T | None]], wait_s: float, *topics: str) -> T | None:
+    async def until(
+        self,
+        look: Callable[[], Awaitable[T | None]],
+        wait_s: float,
+        *topics: str,
+        recheck_s: Callable[[], float] = lambda: RECHECK_S,
+    ) -> T | None:
         """Look until there is something to see or the time is over.
 
         Args:
             look: returns what was waited for, or None.
             wait_s: how long to wait at most; 0 looks once.
             topics: when to look again.
+            recheck_s: in how long to look again though nothing was heard; at most ``RECHECK_S``.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait_s
@@ -73,7 +80,7 @@ class Wakeups:
                 remaining_s = deadline - loop.time()
                 if seen is not None or remaining_s <= 0 or self._closed:
                     return seen
-                await wait_a_while(signal, min(remaining_s, RECHECK_S))
+                await wait_a_while(signal, min(remaining_s, RECHECK_S, recheck_s()))
                 signal.clear()
 
     def _wake(self, changes: Changes) -> None:

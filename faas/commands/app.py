@@ -120,10 +120,9 @@ def _version(wanted: bool) -> None:
 
 
 def _usage(error: Any) -> str:
-    message = str(error.format_message()).replace("\n", " ").replace("Value error, ", "")
-    message = message.rstrip(".") + ("" if message.rstrip(".").endswith("?") else ".")
+    message = str(error.format_message()).replace("\n", " ")
     context = getattr(error, "ctx", None)
-    return f"{message} See `{context.command_path} --help`." if context else message
+    return f"{message.rstrip('.')}. See `{context.command_path} --help`." if context else message
 
 
 def _tell_failure(error: TaskFailed) -> int:

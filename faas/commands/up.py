@@ -30,6 +30,9 @@ def up(
     retention_days: Annotated[
         float | None, typer.Option(help="Keep tasks and results so many days after the end. [default: 30]")
     ] = None,
+    policy: Annotated[
+        str | None, typer.Option(help="What goes where: first_free or fastest. [default: first_free]")
+    ] = None,
     insecure: Annotated[bool, typer.Option("--insecure", help="Serve other machines without TLS.")] = False,
 ) -> None:
     """Run the service and one local endpoint, in the foreground.
@@ -42,6 +45,7 @@ def up(
     options += [] if tls_cert is None else ["--tls-cert", str(tls_cert)]
     options += [] if tls_key is None else ["--tls-key", str(tls_key)]
     options += [] if retention_days is None else ["--retention-days", str(retention_days)]
+    options += [] if policy is None else ["--policy", policy]
     options += ["--insecure"] if insecure else []
     prepare_directory(directory)
     with sole_user(directory):

@@ -213,3 +213,45 @@ class Group(Model, kw_only=True):
     created_at: float
     states: dict[str, int]
     cursor: int = 0
+
+
+class Candidate(Model, kw_only=True):
+    """An endpoint that a task's owner may use, as far as one task is concerned."""
+
+    endpoint_id: str
+    endpoint: str
+    online: bool
+    workers: int = 0
+    reason: str = ""
+    """Why the task cannot run there now; empty where it can."""
+    run_s: float | None = None
+    """For how long it would run, as predicted; None where nothing is known, or the policy predicts nothing."""
+    wait_s: float | None = None
+    """Until a worker would be free, as predicted; None where there is none, and none is coming."""
+    chosen: bool = False
+    """Whether its last attempt went there."""
+
+
+class Explanation(Model, kw_only=True):
+    """Why a task runs where it does, by what is known now."""
+
+    task_id: str
+    state: str
+    policy: str
+    target: str
+    """As it was submitted."""
+    bound_to: str = ""
+    """The endpoint it can run at alone: named by its submitter, or chosen at once by a policy that binds early."""
+    candidates: list[Candidate] = []
+    endpoint: str = ""
+    """Where its last attempt went."""
+    leased_at: float | None = None
+    """When that was decided."""
+    waited_s: float | None = None
+    """From its submission until then."""
+    run_s: float | None = None
+    """For how long it ran there, if it has."""
+    best: str = ""
+    """Where it would run shortest, as predicted now."""
+    regret_s: float | None = None
+    """By how much it ran longer than predicted for the best candidate, in hindsight; negative where it was quicker."""

@@ -75,6 +75,8 @@ async def heartbeat(call: Call[Heartbeat]) -> HeartbeatResponse:
     service, session_id, beat = call.service, call.path("session_id"), call.body
     endpoint_id = call.principal.endpoint_id
     recalled = await service.database.write(sessions.heartbeat, endpoint_id, session_id, beat)
+    if service.foresight is not None:
+        service.foresight.heard(endpoint_id, beat)
     asked: list[str] = []
     if not recalled:
         # An agent without workers does not ask for work: it has to be told that there is some.

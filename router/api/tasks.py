@@ -10,6 +10,7 @@ from faas.models import (
     MAX_BATCH_TASKS,
     CancelRequest,
     CancelResponse,
+    Explanation,
     Group,
     Refusal,
     Submission,
@@ -19,9 +20,10 @@ from faas.models import (
     TaskPage,
     TaskQuery,
 )
-from registry import cancellation, search, tasks
+from registry import cancellation, explaining, search, tasks
 from registry.tasks import Item
 from router.api.routes import Call, Routes
+from router.explaining import explain
 
 routes = Routes("tasks")
 
@@ -39,7 +41,9 @@ async def submit_tasks(call: Call[SubmitRequest]) -> SubmitResponse:
             field="tasks",
         )
     items, refused = _decode(call.body.tasks, call.content_type)
-    return await call.service.database.write(tasks.submit, call.principal, call.body.group_id, items, refused)
+    foresight = call.service.foresight
+    bind = foresight.bind if foresight is not None and foresight.policy.early else None
+    return await call.service.database.write(tasks.submit, call.principal, call.body.group_id, items, refused, bind)
 
 
 def _decode(raw: list[msgspec.Raw], content_type: str) -> tuple[list[Item], list[Refusal]]:
@@ -70,6 +74,14 @@ async def cancel_tasks(call: Call[CancelRequest]) -> CancelResponse:
 async def show_task(call: Call[None]) -> Task:
     """One task, with its attempts."""
     return await call.service.database.read(search.show, call.principal, call.path("task_id"))
+
+
+@routes.add("GET", "/tasks/{task_id}/explain", "client", answer=Explanation)
+async def explain_task(call: Call[None]) -> Explanation:
+    """Why a task runs where it does: every candidate with what speaks against it, predictions, choice and regret."""
+    service = call.service
+    grounds = await service.database.read(explaining.grounds, call.principal, call.path("task_id"))
+    return explain(grounds, service.foresight, service.settings.policy)
 
 
 @routes.add("GET", "/groups/{group_id}", "client", answer=Group)

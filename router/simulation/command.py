@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from faas.commands.display import AsJson, print_fields, print_json, print_table, print_wrapped, span
+from faas.commands.display import AsJson, print_json, print_table, span
 from faas.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -31,9 +31,7 @@ def simulate(
     """Predict how a workload runs over some sites, by policy.
 
     Decided by the very policies, site model and pilot controller that decide in the service and at the sites. Shown
-    are means over the seeds: of the makespan, also by the bound, which is what somebody could reach who knew every
-    queue wait and run time beforehand; of a task's turnaround, median and 95th percentile; of the node-hours, also by
-    the work in them.
+    are means over the seeds; the bound is what somebody could reach who knew every queue wait and run time beforehand.
     """
     from router.simulation.comparison import compare
     from router.simulation.controllers import find_controller
@@ -44,7 +42,7 @@ def simulate(
         if as_json:
             print_json([{"name": name, "about": about} for name, about in names.items()])
         else:
-            print_fields(names, wrapped=True)
+            print_table(["SCENARIO", "ABOUT"], list(names.items()), empty="No scenario is shipped.")
         return
     if scenario is None:
         raise ConfigurationError("Which scenario? Name one that `faas simulate --list` shows, or a YAML file.")
@@ -69,10 +67,9 @@ def simulate(
 
 
 def _show(result: Comparison) -> None:
-    print_wrapped(f"{result.scenario}: {result.about} Means of {result.seeds} {'runs' if result.seeds > 1 else 'run'}.")
-    print()
+    print(f"{result.scenario}: {result.about} Means of {result.seeds} seed(s).\n")
     print_table(
-        ["policy", "makespan", "by bound", "median", "p95", "node-h", "by work", "failed"],
+        ["POLICY", "MAKESPAN", "BY BOUND", "TURNAROUND", "95TH", "NODE-HOURS", "BY WORK", "FAILED"],
         [
             (
                 name,

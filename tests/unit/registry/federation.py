@@ -318,11 +318,13 @@ class Agent:
             )
         return self.segments[owner_id]
 
-    def report(self, *outcomes: Outcome, sizes: dict[str, int] | None = None) -> int:
+    def report(
+        self, *outcomes: Outcome, sizes: dict[str, int] | None = None, forgive: reports.Forgive | None = None
+    ) -> int:
         """Report; every segment of this agent is stored, unless ``sizes`` says otherwise."""
         if sizes is None:
             sizes = {segment.object_id: SEGMENT_BYTES for segment in self.segments.values()}
-        return self.federation.write(reports.report, self.endpoint_id, list(outcomes), sizes)
+        return self.federation.write(reports.report, self.endpoint_id, list(outcomes), sizes, forgive)
 
     def start(self, *granted: Granted) -> int:
         return self.report(*(Outcome(attempt=each.key, state="started") for each in granted))

@@ -26,7 +26,8 @@ SITES = ("north", "south")
 SHAPES = {"north": {"small": Shape(cores=1), "big": Shape(cores=4)}, "south": {"only": Shape(cores=2)}}
 WORKERS = {("north", 0): "small", ("north", 4): "big", ("south", 0): "only"}
 """The shape of worker for tasks that need so many cores; tasks of 4 cores cannot run in the south."""
-ENDS = ["succeeded", "succeeded", "failed", "released", "lost"]
+ENDS = ["succeeded", "succeeded", "failed", "forgiven", "released", "lost"]
+"""What attempts come to; ``forgiven`` is a failure for which the endpoint was blamed, not the task."""
 
 
 class Registry(RuleBasedStateMachine):
@@ -92,7 +93,9 @@ class Registry(RuleBasedStateMachine):
         attempt.over = True
         if job.end:
             return
-        if outcome == "failed":
+        if outcome == "forgiven" and job.idempotent and job.losses < job.max_losses:
+            job.losses += 1
+        elif outcome in ("failed", "forgiven"):
             job.charged += 1
             if job.charged >= job.max_attempts or not job.idempotent:
                 self.end(job, "failed")
@@ -295,6 +298,9 @@ class Registry(RuleBasedStateMachine):
     def told(self, reporter: Agent, chosen: list[Try], outcome: Any) -> int:
         if outcome == "succeeded":
             return reporter.succeed(*(attempt.granted for attempt in chosen))
+        if outcome == "forgiven":
+            failed = [Outcome(attempt=each.granted.key, state="failed", kind="exception") for each in chosen]
+            return reporter.report(*failed, forgive=lambda *blamed: True)
         return reporter.report(*(Outcome(attempt=attempt.granted.key, state=outcome) for attempt in chosen))
 
     def open(self, name: str) -> Seat:

@@ -18,6 +18,7 @@ from faas.models import (
     Submission,
 )
 from registry import endpoints, functions, leases, schema, sessions
+from registry.endpoints import Site
 from registry.identities import Principal
 from registry.leases import QueuedClass, Share
 from tests.unit.registry.federation import Agent, Federation, new_id
@@ -87,9 +88,9 @@ def test_there_is_work_only_where_it_is_wanted(federation: Federation, ada: Prin
     seen: list[str] = []
 
     def has_work(shape: str) -> bool:
-        def wanted(candidate: QueuedClass) -> bool:
-            seen.append(candidate.shape)
-            return candidate.shape == shape
+        def wanted(here: Site, waiting: list[QueuedClass]) -> bool:
+            seen.extend(candidate.shape for candidate in waiting)
+            return any(candidate.shape == shape for candidate in waiting)
 
         return federation.read(leases.has_work, shaped.endpoint_id, shaped.session_id, 1, wanted)
 

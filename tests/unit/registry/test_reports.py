@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 
-from faas.models import AllowedFunctions, AttemptKey, Location, Outcome, RunPolicy
+from faas.models import AllowedFunctions, AttemptKey, FailureKind, Location, Outcome, RunPolicy
 from registry import objects, reports, schema
 from registry.identities import Principal
 from registry.leases import Granted
@@ -274,3 +274,36 @@ def test_an_endpoint_stores_results_for_those_it_serves(federation: Federation, 
     asked = [ada.identity_id, bob.identity_id, eve.identity_id, new_id()]
     served = federation.read(reports.owners_served, site.endpoint_id, asked)
     assert served == [ada.identity_id, bob.identity_id]
+
+
+def test_a_failure_may_be_taken_for_the_endpoints(federation: Federation, ada: Principal, site: Agent) -> None:
+    [task_id] = federation.run(ada, max_attempts=1, max_losses=1)
+    asked: list[tuple[str, int]] = []
+
+    def forgive(endpoint_id: str, function_id: str, class_id: int, before: int) -> bool:
+        asked.append((endpoint_id, before))
+        return True
+
+    def failure(granted: Granted, kind: FailureKind = "exception") -> Outcome:
+        return Outcome(attempt=granted.key, state="failed", kind=kind, message="ImportError")
+
+    [granted] = site.lease()
+    for _ in range(2):  # told again, it says nothing new
+        site.report(failure(granted), forgive=forgive)
+    assert (federation.state(task_id), federation.row(task_id).charged) == ("queued", 0)
+    [attempt] = federation.show(ada, task_id).attempts
+    assert (attempt.state, attempt.message) == ("lost", "ImportError")
+    [again] = site.lease()
+    site.report(failure(again), forgive=forgive)  # max_losses are used up: now it is the task's own
+    assert (federation.state(task_id), federation.row(task_id).charged) == ("failed", 1)
+    assert asked == [(site.endpoint_id, 0), (site.endpoint_id, 1)]
+
+
+@pytest.mark.parametrize("kind", ["timeout", "serialization", "refused"])
+def test_other_kinds_of_failure_are_nobodys_but_the_tasks(
+    federation: Federation, ada: Principal, site: Agent, kind: FailureKind
+) -> None:
+    [task_id] = federation.run(ada, max_attempts=1)
+    [granted] = site.lease()
+    site.report(Outcome(attempt=granted.key, state="failed", kind=kind), forgive=lambda *asked: True)
+    assert federation.state(task_id) == "failed"

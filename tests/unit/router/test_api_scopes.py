@@ -40,6 +40,7 @@ ALLOWED = {
     "POST /v1/tasks/cancel": "client",
     "GET /v1/tasks/{task_id}": "client",
     "GET /v1/tasks/{task_id}/result": "client",
+    "GET /v1/tasks/{task_id}/explain": "client",
     "POST /v1/tasks/{task_id}/logs": "client",
     "GET /v1/groups/{group_id}": "client",
     "GET /v1/groups/{group_id}/results": "client",
