@@ -20,6 +20,7 @@ from router.reports import Reports
 from router.run_times import RunTimes
 from router.settings import DAY_S, ServiceSettings
 from router.store import Store, open_store
+from router.triggers.keeper import Triggers
 from router.wakeups import Wakeups
 
 
@@ -37,6 +38,7 @@ class Service:
     reports: Reports
     janitor: Janitor
     buckets: Buckets
+    triggers: Triggers
 
     @classmethod
     def assemble(cls, settings: ServiceSettings) -> Service:
@@ -74,6 +76,7 @@ class Service:
                 retention_s=settings.retention_days * DAY_S,
             ),
             buckets=buckets,
+            triggers=Triggers(database, buckets, wakeups),
         )
 
     async def run(self) -> None:
@@ -85,7 +88,7 @@ class Service:
             listener = threading.Thread(target=self.database.listen, args=(stop,), name="registry-listen", daemon=True)
             listener.start()
         try:
-            await self.janitor.run()
+            await asyncio.gather(self.janitor.run(), self.triggers.run())
         finally:
             stop.set()
 

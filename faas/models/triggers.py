@@ -9,7 +9,9 @@ import msgspec
 from .common import Count, Finite, Model, Whole
 
 SourceKind = Literal["directory", "s3", "sqs", "push"]
-EventState = Literal["task", "grouped", "complete", "waiting", "dead", "passed_over"]
+EventState = Literal["waiting", "task", "ended", "grouped", "complete", "dead", "passed_over"]
+"""Waiting for a cap, a task that has not ended, one that has, a file of a dataset that is not complete, of one that
+is, what could not become a task, and what is not meant to."""
 
 
 class UploadEvent(Model, kw_only=True):
@@ -28,6 +30,10 @@ class UploadEvent(Model, kw_only=True):
     sequencer: str = ""
     """Orders events of one object; never tells them apart."""
     event_time: Finite | None = None
+    object_id: str = ""
+    """The object that holds a copy of the file, where no site can reach the file itself."""
+    sha256: str = ""
+    """Of that object."""
 
 
 class UploadEvents(Model, kw_only=True):
@@ -42,13 +48,20 @@ class TriggerSettings(Model, kw_only=True):
     prefix: str = ""
     suffix: str = ""
     arguments: dict[str, str] = {}
-    """Parameter name to a text with ``{key}`` and the like in it; empty: the function's first argument is the file."""
+    """Parameter name to a text with ``{key}`` and the like in it; ``{file}`` by itself is the file, and ``{event}`` all
+    that is known of it. Empty: the function's first argument is the file."""
+    outputs: dict[str, str] = {}
+    """Parameter name to the file that the task writes: ``location:/folder/{stem}.json``."""
+    location: str = ""
+    """What sites call the watched directory: ``location:/folder``. Empty: the function gets its path, as text."""
     group_by: str = ""
     """A regular expression over keys: what its groups match names the dataset that a file belongs to."""
     complete_when: str = ""
     """When a dataset is complete: ``count=N``, ``marker=NAME`` or ``manifest=NAME``."""
-    result_prefix: str = ""
-    """Where results are written, beside the data; empty for nowhere."""
+    listing: str = ""
+    """``s3://bucket/prefix`` that is listed for what no event told of; of an ``s3`` source that is its source."""
+    reconcile_s: Finite = 600.0
+    """Between listings."""
     hourly_cap: Count = 1_000
     """Tasks in any hour, at most; what comes beyond waits."""
     concurrency_cap: Count = 100
@@ -65,11 +78,9 @@ class CreateTrigger(Model, kw_only=True):
 
     name: str
     source: str
-    """A directory's path, ``location:/folder``, ``s3://bucket/prefix``, ``sqs:URL`` or ``push``."""
+    """A directory's path on the service's machine, ``s3://bucket/prefix``, ``sqs:URL`` or ``push``."""
     function: str
     target: str = "any"
-    at: str = ""
-    """The endpoint whose agent watches the directory; empty for the service, or whoever runs ``faas watch``."""
     settings: TriggerSettings = msgspec.field(default_factory=TriggerSettings)
     backfill: bool = False
     """Whether what is there already counts."""
@@ -85,7 +96,8 @@ class Trigger(Model, kw_only=True):
     kind: SourceKind
     function: str
     target: str
-    at: str = ""
+    group_id: str = ""
+    """Of all its tasks."""
     settings: TriggerSettings = msgspec.field(default_factory=TriggerSettings)
     state: Literal["active", "paused"] = "active"
     reason: str = ""
@@ -94,7 +106,10 @@ class Trigger(Model, kw_only=True):
     counts: dict[str, int] = {}
     """Ledger entries by state."""
     secret: str = ""
-    """For stores that push, told once, when the trigger is created."""
+    """The path that stores post to, told once, when the trigger is created."""
+    failures: int = 0
+    """Tasks in a row that failed."""
+    listed_at: float | None = None
 
 
 class TriggerEvent(Model, kw_only=True):
@@ -103,6 +118,38 @@ class TriggerEvent(Model, kw_only=True):
     key: str
     state: EventState
     task_id: str = ""
-    group: str = ""
+    dataset: str = ""
     reason: str = ""
     seen_at: float = 0.0
+
+
+class Dataset(Model, kw_only=True):
+    """A dataset that is not complete."""
+
+    name: str
+    files: int
+    missing: str
+    """In words."""
+
+
+class Taken(Model, kw_only=True):
+    """What became of a delivery."""
+
+    new: int = 0
+    """Uploads that no one had told of before."""
+    repeats: int = 0
+    passed_over: int = 0
+    """Uploads that the trigger does not take."""
+
+
+class TriggerTrial(Model, kw_only=True):
+    """What a trigger would do with what is there already."""
+
+    matching: int
+    """How many; counting ends at 100,000."""
+    sample: list[str]
+    """Keys of the first."""
+    run_s: float | None = None
+    """What a task of the function took of late; None where none has run."""
+    node_hours: float | None = None
+    """Of all of them, with one task to a node."""

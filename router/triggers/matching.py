@@ -15,6 +15,8 @@ from faas.models.triggers import TriggerSettings, UploadEvent
 
 PLACEHOLDERS = ("bucket", "key", "name", "stem", "folder", "size", "etag", "version", "time", "uri", "group")
 """What may stand in braces in an argument."""
+WHOLE = ("{file}", "{event}")
+"""What stands for itself: the file, and all that is known of it."""
 _COMPLETE = re.compile(r"count=([1-9]\d{0,8})|marker=(.{1,500})|manifest=(.{1,500})")
 
 
@@ -54,9 +56,11 @@ def check_settings(settings: TriggerSettings) -> None:
             field="settings.complete_when" if settings.group_by else "settings.group_by",
         )
     completeness(settings.complete_when)
-    for name, template in settings.arguments.items():
+    for name, template in (*settings.arguments.items(), *settings.outputs.items()):
         if not name.isidentifier():
             raise InvalidRequest(f"{name!r} is no name of a parameter.", field="settings.arguments")
+        if template in WHOLE:
+            continue
         for placeholder in _placeholders(template):
             if placeholder not in PLACEHOLDERS:
                 raise InvalidRequest(
