@@ -36,7 +36,7 @@ routes = Routes("triggers")
 _SAMPLE = 10
 
 
-@routes.add("POST", "/triggers", "client", "admin", body=CreateTrigger, answer=Trigger)
+@routes.add("POST", "/triggers", "client", body=CreateTrigger, answer=Trigger)
 async def create_trigger(call: Call[CreateTrigger]) -> Trigger:
     """Create a trigger; the answer tells the path that stores post to, which is not shown again."""
     kind = _checked(call.principal, call.body)
@@ -46,26 +46,26 @@ async def create_trigger(call: Call[CreateTrigger]) -> Trigger:
     return made
 
 
-@routes.add("GET", "/triggers", "client", "admin", answer=list[Trigger])
+@routes.add("GET", "/triggers", "client", answer=list[Trigger])
 async def list_triggers(call: Call[None]) -> list[Trigger]:
     """The caller's triggers."""
     return await call.service.database.read(triggers.shown, call.principal)
 
 
-@routes.add("POST", "/triggers/trial", "client", "admin", body=CreateTrigger, answer=TriggerTrial)
+@routes.add("POST", "/triggers/trial", "client", body=CreateTrigger, answer=TriggerTrial)
 async def try_trigger(call: Call[CreateTrigger]) -> TriggerTrial:
     """What a trigger would take of what is there already, and what that would cost; nothing is created."""
     kind = _checked(call.principal, call.body)
     return await _trial(call, kind, call.body)
 
 
-@routes.add("GET", "/triggers/{trigger}", "client", "admin", answer=Trigger)
+@routes.add("GET", "/triggers/{trigger}", "client", answer=Trigger)
 async def show_trigger(call: Call[None]) -> Trigger:
     """One of the caller's triggers, by id or name."""
     return await _shown(call)
 
 
-@routes.add("DELETE", "/triggers/{trigger}", "client", "admin", answer=Nothing)
+@routes.add("DELETE", "/triggers/{trigger}", "client", answer=Nothing)
 async def delete_trigger(call: Call[None]) -> Nothing:
     """Delete a trigger and its ledger; its tasks go on."""
     trigger = await _found(call)
@@ -74,7 +74,7 @@ async def delete_trigger(call: Call[None]) -> Nothing:
     return Nothing()
 
 
-@routes.add("POST", "/triggers/{trigger}/pause", "client", "admin", body=Nothing, answer=Trigger)
+@routes.add("POST", "/triggers/{trigger}/pause", "client", body=Nothing, answer=Trigger)
 async def pause_trigger(call: Call[Nothing]) -> Trigger:
     """Let nothing become a task until the trigger is resumed; what comes waits."""
     trigger = await _found(call)
@@ -83,7 +83,7 @@ async def pause_trigger(call: Call[Nothing]) -> Trigger:
     return await _shown(call)
 
 
-@routes.add("POST", "/triggers/{trigger}/resume", "client", "admin", body=Nothing, answer=Trigger)
+@routes.add("POST", "/triggers/{trigger}/resume", "client", body=Nothing, answer=Trigger)
 async def resume_trigger(call: Call[Nothing]) -> Trigger:
     """Go on, with what waits first."""
     trigger = await _found(call)
@@ -92,7 +92,7 @@ async def resume_trigger(call: Call[Nothing]) -> Trigger:
     return await _shown(call)
 
 
-@routes.add("POST", "/triggers/{trigger}/trial", "client", "admin", body=Nothing, answer=TriggerTrial)
+@routes.add("POST", "/triggers/{trigger}/trial", "client", body=Nothing, answer=TriggerTrial)
 async def try_existing(call: Call[Nothing]) -> TriggerTrial:
     """The same for a trigger that there is."""
     trigger = await _found(call)
@@ -102,7 +102,7 @@ async def try_existing(call: Call[Nothing]) -> TriggerTrial:
     return await _trial(call, trigger.kind, wanted)
 
 
-@routes.add("POST", "/triggers/{trigger}/replay", "client", "admin", body=Nothing, answer=Trigger)
+@routes.add("POST", "/triggers/{trigger}/replay", "client", body=Nothing, answer=Trigger)
 async def replay_trigger(call: Call[Nothing]) -> Trigger:
     """Try dead letters again."""
     trigger = await _found(call)
@@ -117,7 +117,6 @@ async def replay_trigger(call: Call[Nothing]) -> Trigger:
     "GET",
     "/triggers/{trigger}/events",
     "client",
-    "admin",
     answer=list[TriggerEvent],
     query={"state": "only events in this state", "limit": "at most this many, 100 unless told"},
 )
@@ -133,14 +132,14 @@ async def list_events(call: Call[None]) -> list[TriggerEvent]:
     return await call.service.database.read(trigger_events.listed, trigger.trigger_id, state, limit)
 
 
-@routes.add("GET", "/triggers/{trigger}/datasets", "client", "admin", answer=list[Dataset])
+@routes.add("GET", "/triggers/{trigger}/datasets", "client", answer=list[Dataset])
 async def list_datasets(call: Call[None]) -> list[Dataset]:
     """Datasets that are not complete, with what they lack."""
     trigger = await _found(call)
     return await call.service.database.read(trigger_events.incomplete, trigger, DECISIONS)
 
 
-@routes.add("POST", "/triggers/{trigger}/events", "client", "submit", "admin", body=UploadEvents, answer=Taken)
+@routes.add("POST", "/triggers/{trigger}/events", "client", "submit", body=UploadEvents, answer=Taken)
 async def take_events(call: Call[UploadEvents]) -> Taken:
     """Take in what a watcher has seen; all of it is durable when this is answered."""
     trigger = await _found(call)
