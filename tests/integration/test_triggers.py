@@ -11,10 +11,12 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
+import msgspec
 import pytest
 
 import faas
-from faas.errors import ServiceUnavailable
+from faas.credentials import read_credentials
 from faas.models import CreateTrigger, Group, Taken, Trigger, TriggerEvent, TriggerSettings, UploadEvent, UploadEvents
 from tests.services.ceph import CephGateway
 from tests.services.federation import COMMAND, Federation
@@ -28,6 +30,10 @@ def measure(path):  # type: ignore[no-untyped-def]
     import pathlib
 
     return pathlib.Path(path).name, len(pathlib.Path(path).read_bytes())
+
+
+def length(data):  # type: ignore[no-untyped-def]
+    return len(data)
 
 
 @pytest.fixture
@@ -99,13 +105,16 @@ def test_uploads_told_twice_and_shuffled_while_the_service_is_killed_twice(feder
     chance = random.Random(7)
     told = uploads + chance.sample(uploads, count // 10)
     chance.shuffle(told)
+    credentials = read_credentials(federation.directory / "credentials.json")
+    url = f"{credentials.url}/v1/triggers/fits/events"
+    headers = {"Authorization": f"Bearer {credentials.token}", "Content-Type": "application/json"}
     batches = [told[start : start + at_once] for start in range(0, len(told), at_once)]
     for number, batch in enumerate(batches):
         if number in (len(batches) // 3, 2 * len(batches) // 3):
-            # In the middle of a delivery of which nobody learns what became of it.
-            with contextlib.suppress(ServiceUnavailable):
-                link = faas.Client(url=client.link.url, token=client.link.token, timeout_s=0.05).link
-                link.request("POST", "/v1/triggers/fits/events", UploadEvents(events=batch), response=Taken)
+            # Amid a delivery of which nobody learns what became of it.
+            with contextlib.suppress(httpx.TransportError):
+                body = msgspec.json.encode(UploadEvents(events=batch))
+                httpx.post(url, content=body, headers=headers, timeout=0.03, trust_env=False)
             federation.kill_service()
             federation.start_service()
         client.link.request("POST", "/v1/triggers/fits/events", UploadEvents(events=batch), response=Taken)
@@ -167,8 +176,8 @@ def test_files_are_told_of_once_the_service_is_back(federation: Federation, tmp_
     incoming.mkdir()
     federation.add_endpoint("lab")
     client = federation.client()
-    client.register_function(measure, name="measure")
-    federation.faas("trigger", "create", "fits", "--source", "push", "--function", "measure")
+    client.register_function(length, name="length")
+    federation.faas("trigger", "create", "fits", "--source", "push", "--function", "length")
     token = re.findall(r"faas_\S+", federation.faas("token", "create", "--scope", "submit"))[0]
     command = [*COMMAND, "watch", str(incoming), "--trigger", "fits", "--poll", "--look", "0.1", "--settle", "0.2"]
     spool = tmp_path / "spool"
@@ -185,7 +194,7 @@ def test_files_are_told_of_once_the_service_is_back(federation: Federation, tmp_
         until(lambda: not list(spool.glob("*.json")))
     finally:
         watcher.stop()
-    assert results(client, "fits") == {"a.dat": ("a.dat", 4)}
+    assert results(client, "fits") == {"a.dat": 4}
 
 
 def _add_location(federation: Federation, bucket: str) -> None:
