@@ -133,11 +133,18 @@ def admit(transaction: Transaction, trigger: Known, decisions: Decisions) -> int
     waiting = transaction.execute(query.order_by(*order).limit(room)).all() if room > 0 else []
     submissions: dict[str, Submission] = {}
     depths: dict[str, int] = {}
+    members_of = {
+        row.identity: _members(transaction, trigger, row) if row.dataset else [_upload(row)] for row in waiting
+    }
+    known_depths = _depths(transaction, trigger, members_of.values(), decisions)
     for row in waiting:
         task_id = str(uuid5(UUID(trigger.trigger_id), row.identity))
-        members = _members(transaction, trigger, row) if row.dataset else [_upload(row)]
+        members = members_of[row.identity]
         try:
-            depth = _depth(transaction, trigger, members, decisions)
+            depth = max(
+                (known_depths.get(name, 0) for upload in members for name in decisions.names(trigger, upload)),
+                default=0,
+            )
             if depth >= trigger.settings.max_depth:
                 _die(transaction, row, f"ancestry: {depth} triggers have led to it, and max_depth lets no more")
                 continue
@@ -335,12 +342,15 @@ def _settle(transaction: Transaction, trigger: Known) -> bool:
     return True
 
 
-def _depth(transaction: Transaction, trigger: Known, uploads: Sequence[UploadEvent], decisions: Decisions) -> int:
-    names = [name for upload in uploads for name in decisions.names(trigger, upload)]
+def _depths(
+    transaction: Transaction, trigger: Known, members: Iterable[list[UploadEvent]], decisions: Decisions
+) -> dict[str, int]:
+    """How many triggers led to files that tasks of triggers wrote, by their names."""
+    names = [name for uploads in members for upload in uploads for name in decisions.names(trigger, upload)]
     if not names:
-        return 0
-    query = sa.select(sa.func.max(trigger_outputs.c.depth)).where(among(trigger_outputs.c.name, names))
-    return int(transaction.execute(query).scalar() or 0)
+        return {}
+    query = sa.select(trigger_outputs).where(among(trigger_outputs.c.name, names))
+    return {row.name: row.depth for row in transaction.execute(query).all()}
 
 
 def _note_outputs(transaction: Transaction, names: list[str], depth: int) -> None:
