@@ -16,7 +16,6 @@ import msgspec
 import psutil
 
 import faas
-from faas.credentials import read_credentials
 from faas.models import Trigger
 from tests.services.federation import Federation
 from tests.services.moto_server import MotoServer
@@ -39,6 +38,7 @@ def main() -> None:
         moto.account.bucket() as bucket,
         tempfile.TemporaryDirectory() as folder,
         Federation(Path(folder) / "federation", moto.account.environment) as federation,
+        httpx.Client(base_url=f"http://127.0.0.1:{federation.port}", trust_env=False) as store,
     ):
         federation.add_endpoint("lab", workers=2)
         client = federation.client()
@@ -60,7 +60,7 @@ def main() -> None:
                 if name == "directory":
                     (directory / key).write_bytes(b"1")
                 elif name == "push":
-                    _post(federation, pushed, key)
+                    _post(store, pushed, key)
                 else:
                     sqs.send_message(QueueUrl=url, MessageBody=_message(key).decode())
                 started.append(_started_at(client, name, key) - at)
@@ -112,9 +112,8 @@ def _message(key: str) -> bytes:
     return msgspec.json.encode({"Records": [{"eventName": "ObjectCreated:Put", "s3": stored}]})
 
 
-def _post(federation: Federation, trigger: Trigger, key: str) -> None:
-    url = read_credentials(federation.directory / "credentials.json").url
-    httpx.post(f"{url}{trigger.secret}", content=_message(key), trust_env=False).raise_for_status()
+def _post(store: httpx.Client, trigger: Trigger, key: str) -> None:
+    store.post(trigger.secret, content=_message(key)).raise_for_status()
 
 
 if __name__ == "__main__":
