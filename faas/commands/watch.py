@@ -11,11 +11,7 @@ from typing import Annotated
 
 import typer
 
-from faas.client import Client
 from faas.settings import load_settings
-from faas.watching.directory import LOOK_S, SETTLE_S, DirectoryWatcher
-from faas.watching.forwarder import Forwarder
-from faas.watching.spool import EventSpool
 
 
 def watch(
@@ -26,9 +22,9 @@ def watch(
     ] = False,
     settle: Annotated[
         float, typer.Option(min=0.0, help="Seconds without change after which a file counts as complete.")
-    ] = SETTLE_S,
+    ] = 2.0,
     poll: Annotated[bool, typer.Option("--poll", help="Look, even where the system tells of changes.")] = False,
-    look: Annotated[float, typer.Option(min=0.05, help="Seconds between looks, where nothing tells.")] = LOOK_S,
+    look: Annotated[float, typer.Option(min=0.05, help="Seconds between looks, where nothing tells.")] = 5.0,
     spool: Annotated[
         Path | None, typer.Option(help="Where events lie while the service is away. [default: in FAAS_HOME]")
     ] = None,
@@ -37,6 +33,12 @@ def watch(
 
     A token of scope submit is enough. While the service is away, events lie on disk.
     """
+    # Slow to import, and the other commands' help needs none of it.
+    from faas.client import Client
+    from faas.watching.directory import DirectoryWatcher
+    from faas.watching.forwarder import Forwarder
+    from faas.watching.spool import EventSpool
+
     logging.basicConfig(level="INFO", format="%(asctime)s %(message)s")
     logging.getLogger("httpx").setLevel("WARNING")
     watcher = DirectoryWatcher(directory.expanduser(), settle_s=settle, look_s=look, poll=True if poll else None)
