@@ -38,6 +38,7 @@ from faas.options import TaskOptions
 from faas.outcomes import outcome, refusal_error
 from faas.packing import PackedFunction, pack_function, pack_value
 from faas.transfer import Progress, fetch_result, upload_bytes, upload_file
+from faas.triggers import Triggers
 from faas.uploads import upload
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ _ATTEMPTS = 8
 """Some ten seconds of trying: a service that is started again is back by then."""
 
 
-class Client(Catalogue):
+class Client(Catalogue, Triggers):
     """A connection to the service; safe to share between threads.
 
     Args:

@@ -350,6 +350,60 @@ log_requests = sa.Table(
     sa.Index(None, "sequence", "number"),
 )
 
+triggers = sa.Table(
+    "triggers",
+    metadata,
+    sa.Column("trigger_id", Id, primary_key=True),
+    sa.Column("owner_id", Id, sa.ForeignKey("identities.identity_id"), nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("group_id", Id, nullable=False),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("function", sa.Text, nullable=False),
+    sa.Column("target", sa.Text, nullable=False),
+    sa.Column("settings", sa.JSON, nullable=False),
+    sa.Column("backfill", sa.Boolean, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("failures", sa.Integer, nullable=False),
+    sa.Column("secret_hash", sa.String(64), nullable=False),
+    sa.Column("listed_to", sa.Text),
+    sa.Column("listed_at", Time),
+    sa.Column("created_at", Time, nullable=False),
+    sa.UniqueConstraint("owner_id", "name"),
+)
+
+trigger_events = sa.Table(
+    "trigger_events",
+    metadata,
+    sa.Column("trigger_id", Id, sa.ForeignKey("triggers.trigger_id"), primary_key=True),
+    sa.Column("identity", sa.String(64), primary_key=True),
+    sa.Column("key", sa.Text, nullable=False),
+    sa.Column("sequencer", sa.Text, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("upload", sa.LargeBinary),
+    sa.Column("delivery", sa.LargeBinary),
+    sa.Column("manifest", sa.Text),
+    sa.Column("dataset", sa.Text),
+    sa.Column("task_id", Id),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("seen_at", Time, nullable=False),
+    sa.Column("submitted_at", Time),
+    sa.Index(None, "trigger_id", "state", "seen_at"),
+    sa.Index(None, "trigger_id", "submitted_at"),
+    sa.Index(None, "trigger_id", "dataset"),
+    sqlite_with_rowid=False,
+)
+"""What became of each upload. It lives as long as its trigger, so that nothing ever counts as new again."""
+
+trigger_outputs = sa.Table(
+    "trigger_outputs",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("depth", sa.Integer, nullable=False),
+)
+"""Files that tasks of triggers write, and how many triggers led to each."""
+
 leases = sa.Table(
     "leases",
     metadata,

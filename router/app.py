@@ -33,6 +33,7 @@ from router.api import (
     results,
     sessions,
     tasks,
+    triggers,
     usage,
 )
 from router.api.routes import PROBLEM, model_schemas, problem
@@ -67,7 +68,7 @@ def create_app(service: Service) -> FastAPI:
         app.router.routes.extend(store_routes(service.store))
     data = (results, objects, locations)
     told = (usage, history, logs)
-    nouns = [noun.routes for noun in (sessions, tasks, *data, functions, endpoints, identities, *told)]
+    nouns = [noun.routes for noun in (sessions, tasks, *data, functions, endpoints, identities, triggers, *told)]
     app.router.routes.extend(route for noun in nouns for route in noun.served)
     _add_openapi(app, service, [route for noun in nouns for route in noun.documented.routes])
     app.add_exception_handler(HTTPException, _http_problem)

@@ -53,7 +53,7 @@ class Buckets:
         Raises:
             ConfigurationError: it cannot; the message says why.
         """
-        await self._store(location).check_reading()
+        await self.opened(location).check_reading()
 
     async def close(self) -> None:
         """Let go of threads and connections."""
@@ -61,7 +61,7 @@ class Buckets:
             await store.close()
 
     async def _input(self, file: InBucket) -> Input:
-        store = self._store(file.location)
+        store = self.opened(file.location)
         found = await store.find_name(key_in_bucket(file.name, file.location))
         # One that is not there is asked for all the same: the site then tells its task, by the store's own words.
         size_bytes, etag = found or (-1, "")
@@ -73,14 +73,15 @@ class Buckets:
         )
 
     async def _grant(self, file: InBucket, verb: Verb) -> Grant:
-        signed = await self._store(file.location).grant_name(
+        signed = await self.opened(file.location).grant_name(
             key_in_bucket(file.name, file.location), verb, expires_s=GRANT_S
         )
         return Grant(
             object_id=file.name, verb=verb, url=signed.url, headers=dict(signed.headers), expires_at=signed.expires_at
         )
 
-    def _store(self, location: Registered) -> S3Store:
+    def opened(self, location: Registered) -> S3Store:
+        """The bucket of a location."""
         parts = urlsplit(location.url)
         bucket = parts._replace(path="").geturl()
         if bucket not in self._stores:

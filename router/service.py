@@ -24,6 +24,7 @@ from router.reports import Reports
 from router.run_times import RunTimes
 from router.settings import DAY_S, ServiceSettings
 from router.store import Store, open_store
+from router.triggers.keeper import Triggers
 from router.wakeups import Wakeups
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ class Service:
     reports: Reports
     janitor: Janitor
     buckets: Buckets
+    triggers: Triggers
 
     @classmethod
     def assemble(cls, settings: ServiceSettings) -> Service:
@@ -89,6 +91,7 @@ class Service:
                 retention_s=settings.retention_days * DAY_S,
             ),
             buckets=buckets,
+            triggers=Triggers(database, buckets, wakeups),
         )
 
     async def run(self) -> None:
@@ -101,7 +104,7 @@ class Service:
             listener.start()
         remembering = asyncio.create_task(self._remember())
         try:
-            await self.janitor.run()
+            await asyncio.gather(self.janitor.run(), self.triggers.run())
         finally:
             stop.set()
             remembering.cancel()

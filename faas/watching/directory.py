@@ -123,7 +123,7 @@ class DirectoryWatcher:
             if path.is_dir():
                 self._look(time.monotonic(), path)
                 continue
-            if not self._counts(path):
+            if not _counts(self.root, path):
                 continue
             relative = self._relative(path)
             version = _version(path)
@@ -147,16 +147,12 @@ class DirectoryWatcher:
     def _look(self, now: float, below: Path | None = None) -> None:
         present = set()
         for path, version in _files(below or self.root):
-            if self._counts(path):
+            if _counts(self.root, path):
                 relative = self._relative(path)
                 present.add(relative)
                 self._settling.seen(relative, version, now)
         if below is None:
             self._settling.keep_only(present)
-
-    def _counts(self, path: Path) -> bool:
-        hidden = any(part.startswith(".") for part in path.relative_to(self.root).parts)
-        return not hidden and not path.name.endswith(_UNFINISHED)
 
     def _relative(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
@@ -203,6 +199,21 @@ class _Inotify:
     def stop(self) -> None:
         self._observer.stop()
         self._observer.join()
+
+
+def present_files(root: Path) -> Iterator[CompletedFile]:
+    """The files below a directory as they are now, complete or not, by the watcher's rules."""
+    for path, version in _files(root):
+        if _counts(root, path):
+            relative = path.relative_to(root).as_posix()
+            yield CompletedFile(
+                path=relative, size_bytes=version.size_bytes, mtime_ns=version.mtime_ns, seen_at=time.time()
+            )
+
+
+def _counts(root: Path, path: Path) -> bool:
+    hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
+    return not hidden and not path.name.endswith(_UNFINISHED)
 
 
 def _files(directory: Path) -> Iterator[tuple[Path, Version]]:

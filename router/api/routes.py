@@ -62,6 +62,14 @@ class Call(Generic[B]):
             raise InvalidRequest(f"{name} is {text!r}, which is no number.", field=name)
         return min(max(value, least), most)
 
+    async def raw(self) -> bytes:
+        """The body as it came, for routes whose bodies are others' own.
+
+        Raises:
+            TooLarge: it is over the limit of bodies.
+        """
+        return await _read(self.request)
+
 
 Handler = Callable[[Call[Any]], Awaitable[Any]]
 

@@ -67,6 +67,18 @@ class S3Store:
         """The length and the ETag of an object that is not this store's own; None if there is none."""
         return await self._in_thread(self._details, name)
 
+    def pages_after(self, prefix: str, after: str) -> Iterator[list[dict[str, Any]]]:
+        """Objects that are not this store's own, a page at a time as S3 tells of them; blocks.
+
+        Args:
+            prefix: of their names, taken as it is.
+            after: the name to go on behind; empty for the first.
+        """
+        options = {"StartAfter": after} if after else {}
+        paginator = self._client.get_paginator("list_objects_v2")
+        for page in paginator.paginate(Bucket=self._bucket, Prefix=prefix, **options):
+            yield page.get("Contents", [])
+
     async def begin_upload(self, key: str) -> str:
         return await self._in_thread(self._begin, check_key(key))
 

@@ -41,6 +41,13 @@ POSTS = {
     "/v1/objects/SESSION/complete": "client",
     "/v1/objects/SESSION/keep": "client",
     "/v1/locations": "admin",
+    "/v1/triggers": "client",
+    "/v1/triggers/trial": "client",
+    "/v1/triggers/SESSION/pause": "client",
+    "/v1/triggers/SESSION/resume": "client",
+    "/v1/triggers/SESSION/trial": "client",
+    "/v1/triggers/SESSION/replay": "client",
+    "/v1/triggers/SESSION/events": "client",
     "/v1/sessions": "endpoint",
     "/v1/sessions/SESSION/lease": "endpoint",
     "/v1/sessions/SESSION/grants": "endpoint",
@@ -59,7 +66,8 @@ def at(callers: Callers, path: str) -> tuple[Caller, str]:
 
 async def test_every_post_route_is_tried(any_service: Federation) -> None:
     listed: dict[str, Any] = any_service.app.openapi()["paths"]
-    assert {re.sub("{.*}", "SESSION", path) for path, verbs in listed.items() if "post" in verbs} == set(POSTS)
+    posts = {path for path, verbs in listed.items() if "requestBody" in verbs.get("post", {})}
+    assert {re.sub("{.*}", "SESSION", path) for path in posts} == set(POSTS)
 
 
 MALFORMED = [b"", b"{", b"[1,", b'"text"', b"17", b"null", b"\xc1", b"\xff\xfe", b"\x80", b"[]"]
@@ -182,6 +190,7 @@ def filled(path: str, callers: Callers, group_id: str) -> dict[str, Any]:
         **{"dependencies": [], "target": "any", "timeout_s": 1.0, "max_attempts": 1, "max_losses": 1, "priority": 0},
         **{"tags": {"a": "b"}, "retry_of": str(uuid.uuid4()), "idempotent": True},
     }
+    trigger = {"name": "t", "source": "push", "function": "f", "target": "any", "backfill": False, "settings": {}}
     bodies: dict[str, dict[str, Any]] = {
         "/v1/functions": {
             **{"name": "f", "serializer": "st", "code": "AAAA", "modules": "", "python_version": "3", "metadata": {}},
@@ -203,6 +212,9 @@ def filled(path: str, callers: Callers, group_id: str) -> dict[str, Any]:
         "/v1/objects/SESSION/complete": {"parts": {"1": "e"}, "sha256": "s"},
         "/v1/objects/SESSION/keep": {},
         "/v1/locations": {"name": "l", "url": "", "readers": ["ada"], "writers": ["ada"]},
+        **{f"/v1/triggers{path}": trigger for path in ("", "/trial")},
+        **{f"/v1/triggers/SESSION/{verb}": {} for verb in ("pause", "resume", "trial", "replay")},
+        "/v1/triggers/SESSION/events": {"events": [{"bucket": "b", "key": "k", "size_bytes": 1, "mtime_ns": 1}]},
         "/v1/sessions": {
             **{"nonce": "n", "host": "h", "pid": 1, "version": "1", "labels": {"a": "b"}, "replaces": "r"},
             **{"policy": {"identities": {"bob": {"functions": ["f"]}}}, "takeover": False},

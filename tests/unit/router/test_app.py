@@ -87,9 +87,10 @@ async def test_every_route_is_documented_with_its_models(ada: Caller) -> None:
             assert operation["description"], path
             assert set(operation["responses"]["200"]["content"]) == set(codec.CONTENT_TYPES)
             assert operation["responses"]["4XX"]["content"]["application/problem+json"]
-            assert ("requestBody" in operation) == (verb == "post"), path
-            assert ("security" in operation) == (path != "/v1/health")
-            assert bool(operation.get("x-scopes")) == (path != "/v1/health")
+            posted = path == "/v1/triggers/{trigger_id}/deliveries/{secret}"  # by stores, in their own words
+            assert ("requestBody" in operation) == (verb == "post" and not posted), path
+            assert ("security" in operation) == (path != "/v1/health" and not posted)
+            assert bool(operation.get("x-scopes")) == (path != "/v1/health" and not posted)
 
 
 async def test_every_reference_of_the_openapi_document_leads_somewhere(ada: Caller) -> None:

@@ -1,0 +1,1 @@
+"""Triggers: what has been uploaded becomes tasks, each version of an object exactly once."""
