@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +17,6 @@ from faas.errors import AlreadyRunning, ConfigurationError, FaasError, NotFound
 from faas.models import Endpoint
 
 app = typer.Typer(no_args_is_help=True, help="Set up and run an endpoint on this machine.")
-app.command("stats")(show_stats)
 
 Home = Annotated[Path | None, typer.Option(help="Where endpoints are kept. [default: $FAAS_HOME or ~/.faas]")]
 Name = Annotated[str, typer.Argument(help="The endpoint's name.")]
@@ -51,7 +51,7 @@ def configure_endpoint(
     ] = None,
     home: Home = None,
 ) -> None:
-    """Register an endpoint with the service, and write its configuration."""
+    """Register an endpoint, and write its configuration."""
     from endpoints.places import Places
     from endpoints.registration import Wanted, configure, find_person, read_settings
 
@@ -69,7 +69,8 @@ def configure_endpoint(
     typer.echo(f"Its configuration is {places.configuration}.")
     for note in configured.notes:
         typer.echo(f"  {note}")
-    typer.echo(f"Start it with: faas endpoint start {name}")
+    elsewhere = "" if home is None else f" --home {shlex.quote(str(home))}"
+    typer.echo(f"Start it with: faas endpoint start {name}{elsewhere}")
 
 
 def _seconds(walltime: str) -> int:
@@ -101,7 +102,10 @@ def start_endpoint(
     in_job: Annotated[str, typer.Option(hidden=True, help="Set in the batch jobs of --as-job: this one's name.")] = "",
     home: Home = None,
 ) -> None:
-    """Run an endpoint: in the foreground until Ctrl-C, detached, or in a batch job."""
+    """Run an endpoint on this machine.
+
+    In the foreground until Ctrl-C, detached, or in a batch job.
+    """
     from endpoints.launch import EXIT_RUNS_ALREADY, start
     from endpoints.places import Places
     from endpoints.printouts import print_scripts, print_units
@@ -131,7 +135,10 @@ def check_one(
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
-    """Try everything an endpoint needs: Python, proxy, service, disk, account, and one real block."""
+    """Try everything an endpoint needs, and say how to mend it.
+
+    Python, proxy, service, disk, account, and one real block.
+    """
     from endpoints.check import check_endpoint
     from endpoints.places import Places
 
@@ -156,7 +163,10 @@ def stop_endpoint(
     ] = False,
     home: Home = None,
 ) -> None:
-    """Stop an endpoint, and cancel its batch jobs; running tasks get a short while to end."""
+    """Stop an endpoint, and cancel its batch jobs.
+
+    Running tasks get a short while to end.
+    """
     from endpoints.places import Places
     from endpoints.stopping import stop_agent
 
@@ -165,7 +175,7 @@ def stop_endpoint(
 
 @app.command("list")
 def list_endpoints(home: Home = None, as_json: AsJson = False) -> None:
-    """List the endpoints configured here, and the others you may use."""
+    """List the endpoints here, and others you may use."""
     from endpoints.inventory import configured_here
 
     known, trouble = _ask_service(home)
@@ -178,8 +188,9 @@ def list_endpoints(home: Home = None, as_json: AsJson = False) -> None:
     if trouble:
         typer.echo(f"The service was not asked: {trouble}", err=True)
     print_table(
-        ["name", "here", "service", "workers", "idle", "held", "shapes", "environments", "owner", "seen"],
+        ["name", "here", "service", "workers", "idle", "held", "seen", "owner", "shapes", "envs"],
         (_row(row) for row in rows.values()),
+        whole=7,
         empty="No endpoints yet. Set one up with: faas endpoint configure NAME",
     )
     tell_broken(known)
@@ -196,10 +207,10 @@ def _row(row: dict[str, Any]) -> list[str]:
         str(endpoint.workers),
         str(endpoint.idle_workers),
         str(endpoint.held_tasks),
+        ago(endpoint.last_seen_at),
+        endpoint.owner,
         ", ".join(endpoint.shapes),
         ", ".join(endpoint.environments),
-        endpoint.owner,
-        ago(endpoint.last_seen_at),
     ]
 
 
@@ -270,3 +281,6 @@ def _ask_service(home: Path | None) -> tuple[list[Endpoint], str]:
             return link.request("GET", "/v1/endpoints", response=list[Endpoint]), ""
     except FaasError as error:
         return [], str(error)
+
+
+app.command("stats")(show_stats)

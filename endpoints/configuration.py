@@ -314,7 +314,8 @@ def _complaint(error: Any) -> str:
     where = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         return f"unknown key {where!r}"
-    return f"{where}: {error['msg']}" if where else str(error["msg"])
+    what = str(error["msg"]).removeprefix("Value error, ")
+    return f"{where}: {what}" if where else what
 
 
 def load_credentials(places: Places) -> Credentials:

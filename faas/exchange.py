@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import ssl
 from collections.abc import Mapping
@@ -24,6 +25,10 @@ _WORTH_ANOTHER_TRY = frozenset({408, 425, 429})
 _BACKOFF = tenacity.wait_random_exponential(multiplier=0.2, max=10)
 _RETRY_AFTER_MAX_S = 60.0
 _EXCERPT = 300
+_QUIET_S = 2.0
+"""How long tries go on before anything is said of them."""
+
+_log = logging.getLogger(__name__)
 
 
 class Again(Exception):
@@ -41,8 +46,18 @@ def rule(attempts: int, timeout_s: float) -> dict[str, Any]:
         "stop": tenacity.stop_any(tenacity.stop_after_attempt(attempts), tenacity.stop_after_delay(2 * timeout_s)),
         "wait": _pause,
         "retry": tenacity.retry_if_exception_type(Again),
+        "before_sleep": _tell,
         "reraise": True,
     }
+
+
+def _tell(state: tenacity.RetryCallState) -> None:
+    """Whoever waits is to know for what; a short hiccup is nobody's business."""
+    error = state.outcome.exception() if state.outcome else None
+    if isinstance(error, Again) and (state.seconds_since_start or 0.0) + state.upcoming_sleep > _QUIET_S:
+        _log.warning(
+            "No usable answer yet: %s. Trying again in %.0f s …", error.reason.rstrip("."), state.upcoming_sleep
+        )
 
 
 def _pause(state: tenacity.RetryCallState) -> float:
@@ -52,6 +67,14 @@ def _pause(state: tenacity.RetryCallState) -> float:
         # A little more than asked for, and spread: everyone was told the same moment.
         return min(error.after_s, _RETRY_AFTER_MAX_S) + backoff
     return backoff
+
+
+def brief(cause: BaseException | None) -> BaseException | None:
+    """A cause without where in the libraries it arose, which hides the message above it in a page of frames."""
+    if cause is None:
+        return None
+    cause.__cause__ = None
+    return cause.with_traceback(None)
 
 
 def ended(service_url: str, url: str, last: Again) -> ServiceUnavailable:
@@ -174,6 +197,8 @@ def transport_failed(error: httpx.TransportError | httpx.DecodingError, url: str
             f"{host} shows a certificate that is not trusted here: {error}. "
             "Point SSL_CERT_FILE at the certificate authority of your site."
         )
+    if "WRONG_VERSION_NUMBER" in str(error):
+        return ServiceUnavailable(f"{host} does not speak TLS at {url}. Write http:// if it has no certificate.")
     if isinstance(error, httpx.UnsupportedProtocol):
         return ConfigurationError(f"{error} Set FAAS_URL to an http:// or https:// address.")
     # aiohttp's transport tells of a dropped connection as of one that timed out; its cause knows better.

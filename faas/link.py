@@ -17,6 +17,7 @@ from faas.errors import ServiceUnavailable
 from faas.exchange import (
     Again,
     Parameters,
+    brief,
     check_token,
     check_url,
     ended,
@@ -272,7 +273,7 @@ class Link:
         try:
             return tenacity.Retrying(**rule(self._attempts, timeout_s))(once)
         except Again as last:
-            raise ended(self.url, url, last) from last.__cause__
+            raise ended(self.url, url, last) from brief(last.__cause__)
 
     def close(self) -> None:
         """Close every connection."""
@@ -432,7 +433,7 @@ class AsyncLink:
                 return await once()
             return await tenacity.AsyncRetrying(**rule(self._attempts, timeout_s))(once)
         except Again as last:
-            raise ended(self.url, url, last) from last.__cause__
+            raise ended(self.url, url, last) from brief(last.__cause__)
 
     async def close(self) -> None:
         """Close every connection."""

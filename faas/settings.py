@@ -69,7 +69,8 @@ def find_credentials(url: str | None = None, token: str | None = None) -> Creden
         lacking = "FAAS_URL" if token else "FAAS_TOKEN" if url else "FAAS_URL and FAAS_TOKEN"
         raise ConfigurationError(
             f"No service to talk to: {lacking} not set, and there is no {path}. "
-            "`faas up` writes one: set FAAS_CREDENTIALS to its credentials.json."
+            "`faas up` starts a service and writes it; for one in another --data-dir, "
+            "set FAAS_CREDENTIALS to the credentials.json there."
         )
     found = read_credentials(path)
     if url and url.rstrip("/") != found.url.rstrip("/"):

@@ -16,6 +16,16 @@ _REMEMBER_S = 5.0
 _REMEMBER_TOKENS = 10_000
 
 
+def _fix(scopes: Collection[str]) -> str:
+    wanted = " or ".join(sorted(scopes))
+    if wanted == "admin":
+        return (
+            f"Use one of scope {wanted}: set FAAS_CREDENTIALS to the admin-credentials.json in the service's data "
+            "directory, or ask whoever runs the service."
+        )
+    return f"Use one of scope {wanted}: `faas token create --scope …`."
+
+
 class Authenticator:
     """Turns Authorization headers into principals."""
 
@@ -45,7 +55,7 @@ class Authenticator:
         if principal.scope not in scopes and not (principal.scope == "admin" and "client" in scopes):
             raise PermissionDenied(
                 f"A token of scope {principal.scope} may not do this.",
-                fix=f"Use one of scope {' or '.join(sorted(scopes))}: `faas token create --scope …`.",
+                fix=_fix(scopes),
             )
         return principal
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from faas.errors import ConfigurationError
 from faas.models import Grant, Input
 from registry.locations import Registered, key_in_bucket
 from router.grants import GRANT_S
@@ -53,6 +54,8 @@ class Buckets:
         Raises:
             ConfigurationError: it cannot; the message says why.
         """
+        if urlsplit(location.url).scheme != "s3":
+            raise ConfigurationError(f"{location.url[:80]!r} names no bucket. Write s3://bucket/prefix.")
         await self.opened(location).check_reading()
 
     async def close(self) -> None:

@@ -120,9 +120,10 @@ def _version(wanted: bool) -> None:
 
 
 def _usage(error: Any) -> str:
-    message = str(error.format_message()).replace("\n", " ")
+    message = str(error.format_message()).replace("\n", " ").replace("Value error, ", "")
+    message = message.rstrip(".") + ("" if message.rstrip(".").endswith("?") else ".")
     context = getattr(error, "ctx", None)
-    return f"{message.rstrip('.')}. See `{context.command_path} --help`." if context else message
+    return f"{message} See `{context.command_path} --help`." if context else message
 
 
 def _tell_failure(error: TaskFailed) -> int:

@@ -24,7 +24,9 @@ def show_stats(
     everyone: Annotated[bool, typer.Option("--all", help="Everybody's tasks; for administrators.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show what endpoints did with your tasks: how many, how fast, how busy their workers were.
+    """Show what endpoints did with your tasks of late.
+
+    How many, how fast, how busy their workers were.
 
     Times are medians of tasks that succeeded: `wait` until an endpoint took them, `run` in the function,
     `block` from the request of a batch job to its first worker. `busy` is the part of the workers' time that your

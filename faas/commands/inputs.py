@@ -95,8 +95,13 @@ def parse_environment(text: str) -> str:
     return text
 
 
-def parse_choices(texts: Iterable[str], choices: Sequence[str]) -> list[str]:
+def parse_choices(texts: Iterable[str], choices: Sequence[str], option: str) -> list[str]:
     """The texts, if each is one of the choices.
+
+    Args:
+        texts: as typed.
+        choices: what there is.
+        option: where they were typed, for the message: ``--state``.
 
     Raises:
         BadParameter: one is not; the message has the choices.
@@ -104,7 +109,7 @@ def parse_choices(texts: Iterable[str], choices: Sequence[str]) -> list[str]:
     found = list(texts)
     for text in found:
         if text not in choices:
-            raise typer.BadParameter(f"{text!r} is not one of {', '.join(choices)}.")
+            raise typer.BadParameter(f"{text!r} is not one of {', '.join(choices)}.", param_hint=f"'{option}'")
     return found
 
 

@@ -107,5 +107,7 @@ def _location(link: Link, name: str) -> LocationInfo:
 
 
 def _rights(location: LocationInfo) -> str:
+    if not location.url:
+        return "as the endpoints say"
     rights = [word for word, given in (("read", location.may_read), ("write", location.may_write)) if given]
     return " and ".join(rights)

@@ -7,10 +7,11 @@ from urllib.parse import quote
 
 import typer
 
+from faas.commands.display import ago
 from faas.commands.inputs import is_id, match_id
 from faas.errors import NotFound
 from faas.link import Link
-from faas.models import Function, TaskPage, TaskQuery
+from faas.models import Endpoint, Function, TaskPage, TaskQuery
 
 NEWEST = 1000
 """An abbreviated id is looked for among this many newest functions or tasks."""
@@ -56,3 +57,23 @@ def find_task(link: Link, text: str) -> str:
         return text.lower()
     page = link.request("POST", "/v1/tasks/search", TaskQuery(limit=NEWEST), response=TaskPage)
     return match_id(text, (task.task_id for task in page.tasks), "task")
+
+
+def why_queued(link: Link, target: str) -> str:
+    """Why a task that is queued may have to wait for long: nothing that it may run at is online.
+
+    Args:
+        link: to the service.
+        target: what the task was sent to: an endpoint's name or id, a pool's name, or ``any``.
+
+    Returns:
+        What is amiss and what to do; empty where an endpoint is online, or where that cannot be told.
+    """
+    known = link.request("GET", "/v1/endpoints", response=list[Endpoint])
+    meant = [each for each in known if target in ("any", each.name, each.endpoint_id)]
+    if not meant or any(each.status == "online" for each in meant):
+        return ""
+    if target == "any":
+        return "no endpoint is online. Start one: faas endpoint start NAME"
+    seen = f"was last seen {ago(meant[0].last_seen_at)}" if meant[0].last_seen_at else "was never online"
+    return f"endpoint {meant[0].name} {seen}. Start it at its site: faas endpoint start {meant[0].name}"

@@ -14,7 +14,7 @@ import typer
 
 from faas.client import Client
 from faas.commands.connection import open_link
-from faas.commands.display import AsJson, print_fields, print_json, print_table
+from faas.commands.display import AsJson, ago, print_fields, print_json, print_table, size, span
 from faas.commands.lookup import segment
 from faas.errors import ConfigurationError
 from faas.models import Nothing, ObjectInfo, ObjectPage
@@ -52,7 +52,10 @@ def get_object(
         Path | None, typer.Option("--output", "-o", help="The file, or a directory to put it in.")
     ] = None,
 ) -> None:
-    """Fetch an object's bytes into a file; by default of its own name, here."""
+    """Fetch an object's bytes into a file.
+
+    By default into one of the object's own name, here.
+    """
     with Client() as client:
         found = client.object(object_id)
         target = output or Path(found.name or found.object_id)
@@ -61,7 +64,7 @@ def get_object(
                 path = found.download(target, told)
         except OSError as error:
             raise ConfigurationError(f"Cannot write {target}: {error.strerror}.") from error
-    typer.echo(f"Wrote {found.size_bytes} bytes to {path}.", err=True)
+    typer.echo(f"Wrote {found.size_bytes:,} bytes to {path}.", err=True)
 
 
 @app.command("list")
@@ -87,10 +90,15 @@ def list_objects(
     if as_json:
         return print_json(found)
     print_table(
-        ["id", "name", "bytes", "stored", "stays"],
-        ([each.object_id, each.name, f"{each.size_bytes:,}", _time(each.created_at), _stays(each)] for each in found),
+        ["id", "name", "size", "stored", "stays"],
+        (
+            [each.object_id, each.name, size(each.size_bytes), ago(each.created_at), _stays_briefly(each)]
+            for each in found
+        ),
         empty="No objects yet. Store a file with: faas object put FILE",
     )
+    if any(each.unfinished for each in found):
+        typer.echo("Go on with an unfinished one: faas object put --resume ID FILE", err=True)
 
 
 @app.command("show")
@@ -116,7 +124,10 @@ def show_object(object_id: _Id, as_json: AsJson = False) -> None:
 
 @app.command("keep")
 def keep_object(object_id: _Id) -> None:
-    """Keep an object until it is deleted, whether or not a task refers to it."""
+    """Keep an object until it is deleted.
+
+    Others go a day after the last task that refers to them.
+    """
     with open_link() as link:
         link.request("POST", f"/v1/objects/{segment(object_id)}/keep", Nothing(), response=ObjectInfo)
     typer.echo(f"Object {object_id} is kept.", err=True)
@@ -136,6 +147,14 @@ def _stays(info: ObjectInfo) -> str:
     if info.kept:
         return "until deleted"
     return "while used" if info.expires_at is None else f"until {_time(info.expires_at)}"
+
+
+def _stays_briefly(info: ObjectInfo) -> str:
+    if info.unfinished:
+        return "unfinished"
+    if info.kept:
+        return "kept"
+    return "in use" if info.expires_at is None else span(max(0.0, info.expires_at - time.time()))
 
 
 def _time(at: float) -> str:

@@ -26,7 +26,10 @@ def create_pool(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Create a pool: the endpoints listed, and those that have all the labels."""
+    """Create a pool of endpoints.
+
+    Those that are listed, and those that have all the labels.
+    """
     pool = Pool(name=name, endpoints=endpoint or [], labels=parse_pairs(label or []))
     if not pool.endpoints and not pool.labels:
         raise typer.BadParameter("A pool needs an --endpoint or a --label, or both.")

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from faas.commands.connection import open_client
+from faas.commands.connection import open_client, open_link
 from faas.commands.display import AsJson
 from faas.commands.inputs import parse_argument, parse_environment, parse_pairs, parse_resources, parse_span
-from faas.commands.lookup import find_function
+from faas.commands.lookup import find_function, why_queued
 from faas.commands.results import print_result
 from faas.errors import TaskPending
 
@@ -59,13 +59,14 @@ def run(
     args = tuple(map(parse_argument, arguments or []))
     kwargs = {name: parse_argument(value) for name, value in parse_pairs(keyword or []).items()}
     needed = parse_resources(resources or [])
+    with open_link() as link:  # gives up sooner than a client, where nothing answers
+        function_id = find_function(link, function).function_id
     with open_client() as client:
-        function_id = find_function(client.link, function).function_id
         batch = client.create_batch()  # not client.run, whose own parameters could clash with keyword arguments
         batch.add(function_id, args=args, kwargs=kwargs, resources=needed, environment=environment)
         task_id = str(client.batch_run(endpoint, batch)["tasks"][function_id][0])
         try:
-            value = _wait(client, task_id, timeout)
+            value = _wait(client, task_id, endpoint, timeout)
         except TaskPending:
             raise TaskPending(
                 f"Task {task_id} has not ended after {timeout:g} s and goes on. "
@@ -77,12 +78,13 @@ def run(
     print_result(task_id, value, as_json)
 
 
-def _wait(client: Client, task_id: str, timeout_s: float | None) -> Any:
+def _wait(client: Client, task_id: str, endpoint: str, timeout_s: float | None) -> Any:
     from rich.console import Console
 
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     progress = Console(stderr=True)
     line = progress.status(f"task {task_id}") if sys.stderr.isatty() else nullcontext()
+    asked = False
     with line as shown:
         while True:
             left = _LOOK_EVERY_S if deadline is None else min(_LOOK_EVERY_S, deadline - time.monotonic())
@@ -91,6 +93,11 @@ def _wait(client: Client, task_id: str, timeout_s: float | None) -> Any:
             except TaskPending:
                 if deadline is not None and time.monotonic() >= deadline:
                     raise
+            if shown is None and asked:
+                continue
+            task = client.get_task(task_id)
+            if not asked and task["status"] == "queued" and (reason := why_queued(client.link, endpoint)):
+                progress.print(f"Task {task_id} waits: {reason}", markup=False, highlight=False, soft_wrap=True)
+            asked = True
             if shown is not None:
-                task = client.get_task(task_id)
                 shown.update(f"task {task_id}: {task['status']} {task.get('endpoint') or ''}")

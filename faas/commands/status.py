@@ -118,7 +118,7 @@ def status(
             )
         if not once and sys.stdout.isatty():
             return watch(link, snapshot, every)
-    print_fields(snapshot.fields())
+    print_fields(snapshot.fields(), wrapped=True)
     typer.echo()
     print_table(_COLUMNS, snapshot.rows(), empty=_NO_ENDPOINTS)
     for note in snapshot.notes():

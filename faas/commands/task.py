@@ -25,7 +25,7 @@ from faas.commands.display import (
 )
 from faas.commands.inputs import parse_choices, parse_moment, parse_pairs
 from faas.commands.logs import Stream, read_log
-from faas.commands.lookup import NEWEST, find_task, segment
+from faas.commands.lookup import NEWEST, find_task, segment, why_queued
 from faas.commands.results import print_result, save_result
 from faas.errors import ConfigurationError, FaasError, TaskPending
 from faas.link import Link
@@ -55,7 +55,7 @@ def list_tasks(
 ) -> None:
     """List tasks, newest first."""
     query = TaskQuery(
-        state=parse_choices(state or [], get_args(TaskState)),
+        state=parse_choices(state or [], get_args(TaskState), "--state"),
         function=function,
         endpoint=endpoint,
         group_id=group,
@@ -75,7 +75,7 @@ def list_tasks(
             for task in tasks
         ),
         whole=2,
-        empty="No such tasks.",
+        empty=_nothing(function, endpoint, group),
     )
 
 
@@ -118,17 +118,25 @@ def explain_task(task: TaskId, as_json: AsJson = False) -> None:
     )
 
 
+def _nothing(function: str, endpoint: str, group: str) -> str:
+    """What to say where nothing was found: a name may be mistyped."""
+    if not (function or endpoint or group):
+        return "No such tasks."
+    return "No such tasks. `faas function list` and `faas endpoint list` show the names there are."
+
+
 @app.command("show")
 def show_task(task: TaskId, as_json: AsJson = False) -> None:
     """Show a task and its attempts."""
     with open_link() as link:
         found = _get(link, task)
+        waits = why_queued(link, found.target) if found.state == "queued" and not as_json else ""
     if as_json:
         return print_json(found)
     print_fields(
         {
             "task": found.task_id,
-            "state": f"{found.state}: {found.message}" if found.message else found.state,
+            "state": ": ".join(filter(None, (found.state, found.message or waits))),
             "function": f"{found.function} ({found.function_id})",
             "owner": found.owner,
             "target": found.target,
@@ -188,7 +196,10 @@ def show_result(
     wait: Annotated[float, typer.Option(min=0, metavar="SECONDS", help="Wait so long for the task to end.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Print what a task returned; its exception with the remote traceback if it failed."""
+    """Print what a task returned.
+
+    If it failed, its exception, with the traceback from its site.
+    """
     with open_client() as client:
         task_id = find_task(client.link, task)
         try:
@@ -214,7 +225,10 @@ def show_logs(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print all that each attempt wrote to standard output and standard error, fetched from its site."""
+    """Print all that a task's attempts wrote.
+
+    Standard output and standard error, fetched from its site.
+    """
     streams: list[Stream] = ["stderr"] if stderr else ["stdout"] if output is not None else ["stdout", "stderr"]
     with open_link() as link:
         found = _get(link, task)
@@ -275,7 +289,10 @@ def cancel_tasks(
     tasks: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids, or beginnings of recent tasks' ids.")],
     as_json: AsJson = False,
 ) -> None:
-    """Cancel tasks, running ones too; the exit code is 1 if one could not be."""
+    """Cancel tasks, running ones too.
+
+    The exit code is 1 if one could not be.
+    """
     with open_link() as link:
         wanted = CancelRequest(task_ids=[find_task(link, task) for task in tasks])
         answer = link.request("POST", "/v1/tasks/cancel", wanted, response=CancelResponse)

@@ -27,7 +27,7 @@ def usage(
 
     You see what your tasks used anywhere, and all that was used of your endpoints.
     """
-    parse_choices([by], get_args(UsageBy))
+    parse_choices([by], get_args(UsageBy), "--by")
     asked = {"by": by, "endpoint": endpoint, "since": "" if since is None else repr(since)}
     with open_link() as link:
         found = link.request(

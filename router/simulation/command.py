@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from faas.commands.display import AsJson, print_json, print_table, span
+from faas.commands.display import AsJson, print_fields, print_json, print_table, print_wrapped, span
 from faas.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -31,7 +31,9 @@ def simulate(
     """Predict how a workload runs over some sites, by policy.
 
     Decided by the very policies, site model and pilot controller that decide in the service and at the sites. Shown
-    are means over the seeds; the bound is what somebody could reach who knew every queue wait and run time beforehand.
+    are means over the seeds: of the makespan, also by the bound, which is what somebody could reach who knew every
+    queue wait and run time beforehand; of a task's turnaround, median and 95th percentile; of the node-hours, also by
+    the work in them.
     """
     from router.simulation.comparison import compare
     from router.simulation.controllers import find_controller
@@ -42,7 +44,7 @@ def simulate(
         if as_json:
             print_json([{"name": name, "about": about} for name, about in names.items()])
         else:
-            print_table(["SCENARIO", "ABOUT"], list(names.items()), empty="No scenario is shipped.")
+            print_fields(names, wrapped=True)
         return
     if scenario is None:
         raise ConfigurationError("Which scenario? Name one that `faas simulate --list` shows, or a YAML file.")
@@ -67,9 +69,10 @@ def simulate(
 
 
 def _show(result: Comparison) -> None:
-    print(f"{result.scenario}: {result.about} Means of {result.seeds} seed(s).\n")
+    print_wrapped(f"{result.scenario}: {result.about} Means of {result.seeds} {'runs' if result.seeds > 1 else 'run'}.")
+    print()
     print_table(
-        ["POLICY", "MAKESPAN", "BY BOUND", "TURNAROUND", "95TH", "NODE-HOURS", "BY WORK", "FAILED"],
+        ["policy", "makespan", "by bound", "median", "p95", "node-h", "by work", "failed"],
         [
             (
                 name,

@@ -165,11 +165,13 @@ def find_scenario(reference: str | Path) -> Scenario:
             raise ConfigurationError(f"{reference} holds no scenario: it must have `about`, `sites`, `functions`, …")
         return Scenario.model_validate({"name": name, **told})
     except yaml.YAMLError as error:
-        raise ConfigurationError(f"{reference} is not YAML: {error}") from error
+        raise ConfigurationError(f"{reference} is not YAML: {' '.join(str(error).split())}") from error
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
-        raise ConfigurationError(f"{reference}: {field + ': ' if field else ''}{first['msg']}") from error
+        raise ConfigurationError(
+            f"{reference}: {field + ': ' if field else ''}{first['msg'].removeprefix('Value error, ')}"
+        ) from error
 
 
 def _read(reference: str) -> tuple[str, str]:
@@ -181,6 +183,6 @@ def _read(reference: str) -> tuple[str, str]:
         return shipped.read_text("utf-8"), reference
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(
-            f"There is no scenario {reference!r} ({error.__class__.__name__}). "
+            f"There is no scenario {reference!r}: {getattr(error, 'strerror', None) or error}. "
             "`faas simulate --list` shows those that are shipped; a file of your own ends in .yaml."
         ) from error

@@ -245,7 +245,7 @@ def test_locations_and_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     ("text", "complaint"),
     [
         ("locations: {a b: /x}", "'a b' cannot name a location"),
-        ("locations: {als: data/x}", "locations.als.path: Value error, 'data/x' is no absolute path"),
+        ("locations: {als: data/x}", "locations.als.path: 'data/x' is no absolute path"),
         ("locations: {als: $NO_SUCH_VARIABLE/x}", "'$NO_SUCH_VARIABLE/x' is no absolute path"),
         ("locations: {als: ~nobody-here/x}", "is no absolute path"),
         ("locations: {als: {readers: [a]}}", "locations.als.path: Field required"),
@@ -253,7 +253,7 @@ def test_locations_and_cache(monkeypatch: pytest.MonkeyPatch) -> None:
         ("locations: [/x]", "locations: "),
         ("cache: {max_bytes: plenty}", "cache.max_bytes: "),
         ("cache: {max_bytes: -1}", "cache.max_bytes: "),
-        ("cache: {directory: here}", "cache.directory: Value error, 'here' is no absolute path"),
+        ("cache: {directory: here}", "cache.directory: 'here' is no absolute path"),
     ],
 )
 def test_wrong_locations_and_caches_are_complained_about_by_name(text: str, complaint: str) -> None:

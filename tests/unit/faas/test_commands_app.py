@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import typer
 from typer.main import get_command
+from typer.testing import CliRunner
 
 from faas import plugins
 from faas.commands import app, registered
@@ -113,6 +114,15 @@ def test_summaries_are_the_first_lines_of_the_commands_own_help(name: str) -> No
     assert text.splitlines()[0] == registered.SUMMARIES[name]
 
 
+@pytest.mark.parametrize("name", sorted(registered.SUMMARIES))
+def test_no_line_of_a_commands_help_is_cut_at_80_columns(name: str) -> None:
+    loaded = registered.load_command(registered.find_commands()[name])
+    if not isinstance(loaded, typer.Typer):
+        return
+    shown = CliRunner(env={"COLUMNS": "80", "TERMINAL_WIDTH": "80"}).invoke(loaded, ["--help"]).stdout
+    assert "..." not in shown.partition("Commands:")[2], shown
+
+
 def test_version() -> None:
     answer = faas("--version")
     assert answer.returncode == 0
@@ -129,16 +139,18 @@ def test_no_arguments_show_the_help() -> None:
     ("arguments", "message"),
     [
         (["serv"], "No such command 'serv'"),
+        (["functoin"], "Did you mean 'function'? See"),
         (["--nonsense"], "No such option: --nonsense"),
         (["serve", "--prt", "1"], "No such option: --prt"),
         (["serve", "--port", "x"], "--port"),
         (["up", "--port", "70000"], "--port"),
         (["task", "show"], "ID"),
-        (["token", "create", "--scope", "root"], "'root'"),
+        (["token", "create", "--scope", "root"], "'--scope': 'root' is not one of"),
         (["token", "create", "--expires", "soon"], "'soon' is not a length of time"),
         (["task", "list", "--since", "yore"], "'yore' is neither a time"),
         (["task", "list", "--tag", "sample"], "'sample' is not of the form key=value"),
-        (["task", "list", "--state", "lazy"], "'lazy'"),
+        (["task", "list", "--state", "lazy"], "'--state': 'lazy'"),
+        (["usage", "--by", "mood"], "'--by': 'mood'"),
         (["pool", "create", "p"], "--endpoint or a --label"),
     ],
 )

@@ -177,6 +177,32 @@ def test_cancelling_says_what_could_not_be(faas: Faas, site: Site, client: Clien
     assert "too short" in faas.fails("task", "cancel", "")
 
 
+def test_a_task_for_an_endpoint_that_is_off_says_why_it_waits(faas: Faas, client: Client) -> None:
+    client.link.request("POST", "/v1/endpoints", RegisterEndpoint(name="asleep"), response=EndpointCreated)
+    function_id = client.register_function(double)
+    task_id = client.run(1, function_id=function_id, endpoint_id="asleep")
+    why = "endpoint asleep was never online. Start it at its site: faas endpoint start asleep"
+    assert f"queued: {why}" in faas("task", "show", task_id)
+    faas("run", "double", "1", "--endpoint", "asleep", "--timeout", "3s", code=1)
+    assert why in faas.err
+    for task in faas.json("task", "list", "--state", "queued"):
+        faas("task", "cancel", task["task_id"])
+
+
+def test_a_list_without_tasks_says_where_names_are(faas: Faas) -> None:
+    faas("task", "list", "--function", "nosuch")
+    assert "`faas function list`" in faas.err
+
+
+def test_what_an_administrator_does_says_how_to_become_one(faas: Faas) -> None:
+    assert "admin-credentials.json" in faas.fails("location", "add", "somewhere")
+
+
+def test_a_location_that_is_no_bucket_is_named(faas: Faas, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAAS_CREDENTIALS", str(directory / "admin-credentials.json"))
+    assert "'somewhere' names no bucket" in faas.fails("location", "add", "als", "somewhere")
+
+
 def test_a_pending_result_says_how_to_wait(faas: Faas, client: Client) -> None:
     task_id = client.run(1, function_id=client.register_function(double))
     assert "it is queued. Wait for it with --wait SECONDS" in faas.fails("task", "result", task_id)

@@ -28,7 +28,7 @@ from faas.errors import (
     RequestRefused,
     ServiceUnavailable,
 )
-from faas.exchange import Again, _pause, check_token, check_url, refused_or_again
+from faas.exchange import Again, _pause, _tell, check_token, check_url, refused_or_again
 from faas.link import AsyncLink, Link
 from faas.models import Grant, Health, Location, Problem, WhoAmI
 from faas.transports import asynchronous
@@ -173,6 +173,34 @@ def test_when_tries_end_the_address_and_the_fix_are_named(linked: Linked) -> Non
 def test_another_server_at_that_address_is_noticed(linked: Linked, answer: httpx.Response, words: str) -> None:
     with pytest.raises(ServiceUnavailable, match=words):
         linked(Answers(answer), lambda link: link.request("GET", "/v1/whoami", response=WhoAmI))
+
+
+def test_an_address_without_tls_is_final(linked: Linked) -> None:
+    answers = Answers(httpx.ConnectError("[SSL: WRONG_VERSION_NUMBER] wrong version number"))
+    with pytest.raises(ServiceUnavailable, match="Write http://"):
+        linked(answers, health)
+    assert len(answers.requests) == 1
+
+
+def test_tries_that_take_long_are_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    def state(passed_s: float, pause_s: float) -> tenacity.RetryCallState:
+        state = tenacity.RetryCallState(tenacity.Retrying(), None, (), {})
+        state.start_time, state.outcome_timestamp = 0.0, passed_s
+        state.outcome = tenacity.Future.construct(1, Again("Connection refused."), True)
+        state.upcoming_sleep = pause_s
+        return state
+
+    _tell(state(0.5, 0.5))
+    assert not caplog.records
+    _tell(state(1.5, 3.0))
+    assert caplog.messages == ["No usable answer yet: Connection refused. Trying again in 3 s …"]
+
+
+def test_what_the_libraries_went_through_is_not_shown(linked: Linked) -> None:
+    with pytest.raises(ServiceUnavailable) as caught:
+        linked(Answers(httpx.ConnectError("Connection refused")), health)
+    assert isinstance(caught.value.__cause__, httpx.ConnectError)
+    assert caught.value.__cause__.__traceback__ is None
 
 
 def test_an_untrusted_certificate_is_final(linked: Linked) -> None:
