@@ -145,7 +145,7 @@ def show_trigger(
     """Show a trigger, what became of the last uploads, and the datasets that are not complete."""
     params: dict[str, str | int | float] = {"limit": max(events, 1)}
     if state:
-        params["state"] = parse_choices([state], _STATES)[0]
+        params["state"] = parse_choices([state], _STATES, "--state")[0]
     path = f"/v1/triggers/{segment(trigger)}"
     with open_link() as link:
         found = link.request("GET", path, response=Trigger)
