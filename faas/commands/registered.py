@@ -26,7 +26,7 @@ SUMMARIES = {
     "trigger": "Have a function called whenever a file has come.",
     "up": "Run the service and one local endpoint, in the foreground.",
     "usage": "Show the node-hours and worker-hours used, and by whom.",
-    "watch": "Tell a trigger of every file that is complete below a directory, until stopped.",
+    "watch": "Tell a trigger of the files that land in a directory.",
 }
 """First lines of the known commands' help, so that `faas --help` loads none of them."""
 
