@@ -23,8 +23,10 @@ SUMMARIES = {
     "status": "Show the service, who you are, and what the endpoints do, live.",
     "task": "Find, follow and cancel tasks.",
     "token": "Create, list and revoke access tokens.",
+    "trigger": "Have a function called whenever a file has come.",
     "up": "Run the service and one local endpoint, in the foreground.",
     "usage": "Show the node-hours and worker-hours used, and by whom.",
+    "watch": "Tell a trigger of the files that land in a directory.",
 }
 """First lines of the known commands' help, so that `faas --help` loads none of them."""
 

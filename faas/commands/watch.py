@@ -29,7 +29,7 @@ def watch(
         Path | None, typer.Option(help="Where events lie while the service is away. [default: in FAAS_HOME]")
     ] = None,
 ) -> None:
-    """Tell a trigger of every file that is complete below a directory, until stopped.
+    """Tell a trigger of the files that land in a directory.
 
     A token of scope submit is enough. While the service is away, events lie on disk.
     """
