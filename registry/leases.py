@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -19,7 +19,7 @@ from .holdings import holders
 from .identities import list_identities
 from .locations import Registered, backed, registered
 from .prepared import Prepared, among, from_json
-from .requirements import Requirements, requirements_of
+from .requirements import requirements_of
 from .schema import QUEUED, attempts, classes, identities, leases, objects, tasks
 from .sessions import heard, is_active
 
@@ -136,15 +136,17 @@ def lease(
         again = list(known)
         return _granted(again, list(known.values()), _places(transaction, endpoint_id, again))
     here = site(transaction, endpoint_id)
-    waiting = eligible(transaction, here)
+    queue = _Queue.of(transaction)
+    waiting = queue.seen_from(here)
     rows: list[Any] = []
     room_bytes = MAX_LEASE_BYTES
-    bulky = {each.class_id: each for each in waiting if each.bulky}
+    bulky = {each.class_id for each in waiting if each.bulky}
     for share in choose(here, waiting):
         count = min(share.tasks, max_tasks - len(rows))
         if count > 0 and room_bytes > 0:
             if share.class_id in bulky:
-                taken = _take_near(transaction, here, bulky[share.class_id], count, room_bytes, pick)
+                rivals = queue.rivals(here, share.class_id)
+                taken = _take_near(transaction, here, rivals, share.class_id, count, room_bytes, pick)
             else:
                 taken = _take(transaction, share.class_id, count, room_bytes)
             rows += taken
@@ -190,11 +192,7 @@ def has_work(transaction: Transaction, endpoint_id: str, session_id: str, number
 
 def eligible(transaction: Transaction, here: Site) -> list[QueuedClass]:
     """The classes with queued tasks that this endpoint may run."""
-    queue = _Queue.of(transaction)
-    found = queue.at(here)
-    if all(each.local for each in found):
-        return found
-    return _told_of_others(transaction, here, found, queue.needs, queue.names)
+    return _Queue.of(transaction).seen_from(here)
 
 
 def eligible_everywhere(transaction: Transaction) -> dict[str, list[QueuedClass]]:
@@ -209,15 +207,14 @@ class _Queue:
     def __init__(self, transaction: Transaction, waiting: list[Any]) -> None:
         self._transaction = transaction
         self._waiting = waiting
-        self.needs = {row.class_id: requirements_of(row.requirements) for row in waiting}
+        self._needs = {row.class_id: requirements_of(row.requirements) for row in waiting}
 
     @classmethod
     def of(cls, transaction: Transaction) -> _Queue:
         return cls(transaction, [row for row in _CLASSES.rows(transaction) if row.head is not None])
 
     @cached_property
-    def names(self) -> dict[str, str]:
-        """Names of identities by id."""
+    def _names(self) -> dict[str, str]:
         return list_identities(self._transaction)
 
     @cached_property
@@ -238,19 +235,19 @@ class _Queue:
                 pool = self._pools.get((row.owner_id, row.target))
                 if pool is None or not in_pool(here, pool):
                     continue
-            needed = self.needs[row.class_id]
+            needed = self._needs[row.class_id]
             shape = here.shape_for(needed)
             if shape is None or not here.works(needed.environment):
                 continue
             own = row.owner_id == here.owner_id
             local = True
             if needed.reads or needed.writes:
-                owner = self.names.get(row.owner_id, "")
+                owner = self._names.get(row.owner_id, "")
                 leave = backed(needed, self._locations, owner)
                 if here.lacks_locations(needed, row.owner_id, owner, leave) is not None:
                     continue
                 local = here.lacks_locations(needed, row.owner_id, owner) is None
-            if own or here.allows(row.owner_id, self.names.get(row.owner_id, ""), row.function_id):
+            if own or here.allows(row.owner_id, self._names.get(row.owner_id, ""), row.function_id):
                 found.append(
                     QueuedClass(
                         row.class_id,
@@ -267,42 +264,41 @@ class _Queue:
                 )
         return found
 
+    def seen_from(self, here: Site) -> list[QueuedClass]:
+        """The same, and of those whose files are not here, whether another endpoint has them."""
+        found = self.at(here)
+        heads = [each.head for each in found if not each.local]
+        if not heads:
+            return found
+        query = sa.select(tasks.c.sequence, tasks.c.submitted_at).where(among(tasks.c.sequence, heads))
+        since = {row.sequence: row.submitted_at for row in self._transaction.execute(query)}
+        now = self._transaction.now
+        return [
+            each
+            if each.local
+            else replace(
+                each,
+                local_elsewhere=any(other.local for other in self.rivals(here, each.class_id).values()),
+                waited_s=now - since.get(each.head, now),
+            )
+            for each in found
+        ]
 
-def _told_of_others(
-    transaction: Transaction,
-    here: Site,
-    found: list[QueuedClass],
-    needs: Mapping[int, Requirements],
-    names: Mapping[str, str],
-) -> list[QueuedClass]:
-    """Classes whose files are not here: whether another endpoint has them, and how long they have waited."""
-    others = [other for other in all_sites(transaction, online=True).values() if other.endpoint_id != here.endpoint_id]
-    heads = [each.head for each in found if not each.local]
-    query = sa.select(tasks.c.sequence, tasks.c.submitted_at).where(among(tasks.c.sequence, heads))
-    since = {row.sequence: row.submitted_at for row in transaction.execute(query)}
-    return [
-        each
-        if each.local
-        else replace(
-            each,
-            local_elsewhere=any(
-                _may_run(other, each, needs[each.class_id], names.get(each.owner_id, "")) for other in others
-            ),
-            waited_s=transaction.now - since.get(each.head, transaction.now),
-        )
-        for each in found
-    ]
+    def rivals(self, here: Site, class_id: int) -> dict[str, QueuedClass]:
+        """The other endpoints with workers that may run a class, and how it looks from there."""
+        return {
+            endpoint_id: seen[class_id]
+            for endpoint_id, seen in self._elsewhere.items()
+            if endpoint_id != here.endpoint_id and class_id in seen
+        }
 
-
-def _may_run(other: Site, candidate: QueuedClass, needed: Requirements, owner: str) -> bool:
-    """Whether an endpoint has workers, and all the locations that tasks need, and may run them."""
-    return (
-        other.workers > 0
-        and other.shape_for(needed) is not None
-        and other.works(needed.environment)
-        and other.allows(candidate.owner_id, owner, candidate.function_id)
-        and other.lacks_locations(needed, candidate.owner_id, owner) is None
-    )
+    @cached_property
+    def _elsewhere(self) -> dict[str, dict[int, QueuedClass]]:
+        return {
+            endpoint_id: {each.class_id: each for each in self.at(other)}
+            for endpoint_id, other in all_sites(self._transaction, online=True).items()
+            if other.workers
+        }
 
 
 def count_queued(transaction: Transaction) -> dict[int, int]:
@@ -385,10 +381,16 @@ def _fitting(rows: Iterable[Any], room_bytes: int) -> list[Any]:
 
 
 def _take_near(
-    transaction: Transaction, here: Site, wanted: QueuedClass, count: int, room_bytes: int, pick: Pick
+    transaction: Transaction,
+    here: Site,
+    rivals: Collection[str],
+    class_id: int,
+    count: int,
+    room_bytes: int,
+    pick: Pick,
 ) -> list[Any]:
-    """Of the first tasks of a class, those that are to run where their data is."""
-    rows = _FIRST.rows(transaction, of_class=wanted.class_id, at_most=max(count, _CANDIDATES))
+    """Of the first tasks of a class, those that are to run where their data is, and not at one of the rivals."""
+    rows = _FIRST.rows(transaction, of_class=class_id, at_most=max(count, _CANDIDATES))
     named = {row.sequence: from_json(row.objects) or [] for row in rows}
     query = sa.select(objects.c.object_id, objects.c.sha256, objects.c.size_bytes).where(
         among(objects.c.object_id, sorted({object_id for listed in named.values() for object_id in listed})),
@@ -396,14 +398,6 @@ def _take_near(
     )
     known = {row.object_id: (row.sha256, row.size_bytes or 0) for row in transaction.execute(query)}
     held = holders(transaction, (digest for digest, _ in known.values()))
-    owner = list_identities(transaction).get(wanted.owner_id, "")
-    rivals = {
-        other.endpoint_id
-        for other in (all_sites(transaction, online=True).values() if held else ())
-        if other.endpoint_id != here.endpoint_id
-        and other.workers
-        and other.allows(wanted.owner_id, owner, wanted.function_id)
-    }
     candidates = []
     for row in rows:
         bytes_at: dict[str, int] = {}

@@ -7,9 +7,12 @@ import sqlalchemy as sa
 
 from faas.errors import InvalidRequest, NotFound
 from faas.models import AllowedFunctions, Mount, Refusal, RunPolicy, SaveLocation, Submission
-from registry import locations
+from registry import holdings, locations, objects
+from registry.endpoints import Site
 from registry.identities import Principal
+from registry.leases import QueuedClass, Share
 from registry.locations import Registered, key_in_bucket, location_of
+from router.affinity import pick
 from tests.unit.registry.federation import Federation, new_id
 
 LETS_GRACE_IN = RunPolicy(identities={"grace": AllowedFunctions()})
@@ -134,9 +137,6 @@ def test_the_narrowest_location_covers_an_object() -> None:
 
 
 def test_tasks_go_to_the_copy_of_their_data(federation: Federation) -> None:
-    from registry import holdings, objects
-    from router.affinity import pick
-
     ada = federation.person("ada")
     made = [
         federation.write(objects.create, ada.identity_id, "object", size_bytes=10**9, sha256=f"{number:064x}")
@@ -153,3 +153,22 @@ def test_tasks_go_to_the_copy_of_their_data(federation: Federation) -> None:
     assert far.lease(pick=pick) == []
     federation.write(holdings.change, near.endpoint_id, {}, [made[1].sha256])
     assert len(far.lease(pick=pick)) == 1
+
+
+def test_nothing_is_left_to_an_endpoint_that_may_not_run_it(federation: Federation) -> None:
+    ada = federation.person("ada")
+    save(federation, "raw", "s3://bucket/raw", read="*")
+    made = federation.write(objects.create, ada.identity_id, "object", size_bytes=10**10, sha256="a" * 64)
+    far = federation.agent(ada, "far")
+    federation.agent(ada, "near", cached={made.sha256: 10**10}, locations={"raw": Mount()})
+    federation.write(lambda transaction: transaction.execute(sa.text("UPDATE endpoints SET workers = 2")))
+    assert submit(federation, ada, objects=[made.object_id], target="far") == []
+    assert submit(federation, ada, files=["raw:/a.h5"], target="far") == []
+    seen: list[QueuedClass] = []
+
+    def look(site: Site, waiting: list[QueuedClass]) -> list[Share]:
+        seen.extend(waiting)
+        return [Share(each.class_id, 10) for each in waiting]
+
+    assert len(far.lease(choose=look, pick=pick)) == 2
+    assert not any(each.local_elsewhere for each in seen)
