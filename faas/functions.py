@@ -12,7 +12,7 @@ from concurrent.futures import as_completed as as_completed
 from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar, overload
 
 from typing_extensions import ParamSpec
 
@@ -20,9 +20,6 @@ from faas.client import Client
 from faas.executor import Executor
 from faas.futures import TaskFuture
 from faas.options import TaskOptions
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -247,10 +244,6 @@ class RemoteFunction(Generic[P, R]):
         nothing = object()
         while (value := await asyncio.to_thread(next, results, nothing)) is not nothing:
             yield value  # type: ignore[misc]
-
-    def __get__(self, instance: object, owner: type | None = None) -> Self:
-        """Found on an object it is still the function: methods do not travel."""
-        return self
 
 
 def _take_back(futures: Iterable[Future[Any]]) -> None:
