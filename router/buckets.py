@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from faas.errors import ConfigurationError
+from faas.errors import ConfigurationError, ServiceUnavailable
 from faas.models import Grant, Input
 from registry.locations import Registered, key_in_bucket
 from router.grants import GRANT_S
@@ -15,6 +16,12 @@ from router.store import Verb
 
 if TYPE_CHECKING:
     from router.store.s3 import S3Store
+
+
+log = logging.getLogger(__name__)
+
+_LOOK_S = 3.0
+"""How long a bucket may take to tell of a file while a lease waits."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +40,10 @@ class Buckets:
         self._stores: dict[str, S3Store] = {}
 
     async def inputs(self, files: set[InBucket]) -> dict[InBucket, Input]:
-        """Leave to read files, with what tells their content.
+        """Leave to read files, with what tells their content where the bucket says so in time.
 
         Raises:
-            ServiceUnavailable: a bucket does not answer.
+            ServiceUnavailable: a bucket's keys cannot be had.
         """
         return dict(zip(files, await asyncio.gather(*(self._input(file) for file in files)), strict=True))
 
@@ -65,9 +72,14 @@ class Buckets:
 
     async def _input(self, file: InBucket) -> Input:
         store = self.opened(file.location)
-        found = await store.find_name(key_in_bucket(file.name, file.location))
-        # One that is not there is asked for all the same: the site then tells its task, by the store's own words.
-        size_bytes, etag = found or (-1, "")
+        # One that is not there, or is not told of, is asked for all the same: the site then tells its task, by the
+        # store's own words. Other tasks of the lease are not to wait for a bucket that they have nothing to do with.
+        size_bytes, etag = -1, ""
+        try:
+            found = await asyncio.wait_for(store.find_name(key_in_bucket(file.name, file.location)), _LOOK_S)
+            size_bytes, etag = found or (size_bytes, etag)
+        except (ServiceUnavailable, asyncio.TimeoutError) as error:
+            log.warning("%s tells nothing of %s: %s", file.location.url, file.name, error or "no answer in time")
         return Input(
             grant=await self._grant(file, "GET"),
             size_bytes=size_bytes,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from faas.errors import NotFound
 from faas.models import Grant, Input, LeasedTask
 from registry import locations, object_uses, objects, results
 from registry.database import Transaction
@@ -68,7 +69,11 @@ def _elsewhere(
     """Of a task's files, those that its site has not got itself and that its owner may use in a bucket."""
     found = []
     for name in names:
-        location = locations.location_of(name, known)
+        try:
+            location = locations.location_of(name, known)
+        except NotFound:
+            # The location was removed meanwhile. The site tells its task so; the rest of the lease is not to suffer.
+            continue
         by_name = not name.startswith("s3://")
         if by_name and here is not None and here.mounts(location, task.owner_id, task.owner, write=write):
             continue
