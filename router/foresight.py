@@ -128,8 +128,6 @@ class Foresight:
             outlook = self.planner.bound_outlook(now, run_s, {})
             return self.policy.choose(site, capacity, Waiting(waiting), outlook, self._holds)
         allowed = self._allowed(site.endpoint_id, waiting, now)
-        if not allowed:
-            return Choice()
         if any(one.queued > min(self._planned.get(one.class_id, 0), COUNTED) for one in allowed[:_LOOKED_AT]):
             self.planner.stale()
         outlook = self.planner.outlook(now, partial(self._classes, transaction, now), run_s)

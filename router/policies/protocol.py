@@ -101,7 +101,7 @@ class Waiting(Sequence[QueuedClass]):
         """Which of the classes wait for workers of a shape."""
         found = self._shapes.get(shape)
         if found is None:
-            found = self._shapes[shape] = np.array([one.shape == shape for one in self._ordered])
+            found = self._shapes[shape] = np.array([one.shape == shape for one in self._ordered], dtype=bool)
         return found
 
     def rows(self, plan: Plan) -> NDArray[np.intp]:

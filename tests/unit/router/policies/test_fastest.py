@@ -184,3 +184,8 @@ def test_promises_that_are_over_are_found_among_many_classes(before: int, behind
     holds.promise(hold)
     late = plan(classes, [hold.until + 1.0] * len(classes), now=hold.until)
     assert ask(SLOW, classes, late, now=hold.until, idle=100, holds=holds).shares == [Share(500, 1)]
+
+
+def test_where_nothing_waits_nothing_is_chosen() -> None:
+    choice = ask(SLOW, [], plan([waiting()], [10.0]))
+    assert (choice.shares, choice.holds) == ([], [])
