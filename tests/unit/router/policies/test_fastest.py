@@ -189,3 +189,4 @@ def test_promises_that_are_over_are_found_among_many_classes(before: int, behind
 def test_where_nothing_waits_nothing_is_chosen() -> None:
     choice = ask(SLOW, [], plan([waiting()], [10.0]))
     assert (choice.shares, choice.holds) == ([], [])
+    assert Waiting([]).of_shape("default").dtype == bool  # to be combined with other conditions
